@@ -1,0 +1,54 @@
+#!/bin/sh
+# Makes sure the packages of the given groups (packages.tsv) are there.
+#   deps.sh GROUP...          e.g. deps.sh build meter read test
+# As root or with password-less sudo missing ones are installed by name from the distribution;
+# otherwise the exact line to type is printed and the exit status is 1.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+table=$here/packages.tsv
+[ $# -ge 1 ] || { echo "usage: deps.sh GROUP..." >&2; exit 2; }
+
+wanted() { # column number -> package names of the chosen groups
+  column=$1; shift
+  for group in "$@"; do
+    awk -F '\t' -v g="$group" -v c="$column" '!/^#/ && $1 == g && $c != "-" { print $c }' "$table"
+  done | sort -u
+}
+
+if command -v dpkg-query >/dev/null 2>&1; then
+  missing=
+  for package in $(wanted 2 "$@"); do
+    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+    [ "$status" = "install ok installed" ] || missing="$missing $package"
+  done
+  [ -n "$missing" ] || exit 0
+  if [ "$(id -u)" = 0 ]; then sudo=
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then sudo="sudo -n"
+  else
+    echo "mlpwatt: missing packages and no right to install them. Type:" >&2
+    echo "  sudo apt-get install --no-install-recommends$missing" >&2
+    exit 1
+  fi
+  echo "mlpwatt: installing$missing"
+  log=$(mktemp)
+  export DEBIAN_FRONTEND=noninteractive
+  # The lists of a fresh machine may be empty or old: refresh them only when a package cannot be found.
+  if ! $sudo apt-get install -y --no-install-recommends $missing >"$log" 2>&1; then
+    { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 || {
+      echo "mlpwatt: apt-get failed; the end of what it said:" >&2
+      tail -n 5 "$log" >&2; rm -f "$log"; exit 1; }
+  fi
+  rm -f "$log"
+  exit 0
+fi
+
+# Not a Debian: say what to type when a library cannot be found.
+absent=
+for library in benchmark papi hdf5 hwloc CLI11 nlohmann_json fmt eigen3 zlib libcrypto; do
+  pkg-config --exists "$library" 2>/dev/null || absent="$absent $library"
+done
+[ -n "$absent" ] || exit 0
+echo "mlpwatt: cannot find:$absent. Type one of:" >&2
+echo "  sudo dnf install $(wanted 3 "$@" | tr '\n' ' ')" >&2
+echo "  spack install $(wanted 4 "$@" | tr '\n' ' ')&& spack load $(wanted 4 "$@" | tr '\n' ' ')" >&2
+exit 1

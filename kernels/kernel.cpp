@@ -1,0 +1,37 @@
+#include "kernels/kernel.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace mlpwatt {
+
+Check check_within(double error, double bound, const std::string& what) {
+  Check check;
+  check.error = error;
+  check.bound = bound;
+  check.passed = !(!(error <= bound));
+  if (!check.passed) {
+    char text[160];
+    std::snprintf(text, sizeof text, "error %.3g exceeds the bound %.3g: ", error, bound);
+    check.detail = text + what;
+  }
+  return check;
+}
+
+namespace {
+std::vector<Family>& registered() {
+  static std::vector<Family> families;
+  return families;
+}
+}  // namespace
+
+const std::vector<Family>& catalogue() { return registered(); }
+
+FamilyRegistration::FamilyRegistration(Family family) {
+  auto& families = registered();
+  const auto after = std::upper_bound(families.begin(), families.end(), family.name,
+                                      [](const std::string& name, const Family& f) { return name < f.name; });
+  families.insert(after, std::move(family));
+}
+
+}  // namespace mlpwatt
