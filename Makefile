@@ -21,7 +21,7 @@ endif
 
 ## ---- what is there -------------------------------------------------------------------------
 # Goals that need neither packages nor a compiler must not install any.
-LIGHT := help clean format lint deps deps-test datasets distclean
+LIGHT := help clean format deps deps-test datasets
 ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),help)),)
 include $(BUILD)/toolchain.mk
 endif
@@ -50,15 +50,15 @@ LINK_LIBS  = $(SANITIZE) -fopenmp $(LDFLAGS) $(PKG_LIBS) $(CUDA_LIBS)
 
 # Instruction sets are given to micro-kernel files only, by the end of the file's name; everything else is
 # plain x86-64 (or whatever the target is), so one binary runs everywhere and picks at run time.
-ISA_FLAGS = $(if $(filter %_avx512.cpp,$<),-O3 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma)\
-            $(if $(filter %_avx2.cpp,$<),-O3 -mavx2 -mfma)\
-            $(if $(filter %_avx2_nofma.cpp,$<),-O3 -mavx2 -mno-fma -ffp-contract=off)\
-            $(if $(filter %_generic.cpp,$<),-O3)
+isa_flags = $(strip $(if $(filter %_avx512.cpp,$1),-O3 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma)\
+            $(if $(filter %_avx2.cpp,$1),-O3 -mavx2 -mfma)\
+            $(if $(filter %_avx2_nofma.cpp,$1),-O3 -mavx2 -mno-fma -ffp-contract=off)\
+            $(if $(filter %_generic.cpp,$1),-O3))
 
 $(BUILD)/%.o: %.cpp | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  CXX   $<"
-	@$(CXX) $(ALL_FLAGS) $(strip $(ISA_FLAGS)) $(FACT_FLAGS) -c $< -o $@
+	@$(CXX) $(ALL_FLAGS) $(call isa_flags,$<) $(FACT_FLAGS) -c $< -o $@
 
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
@@ -95,18 +95,83 @@ $(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ)
 .PHONY: help deps deps-test build bench suite run list test soak format lint sanitize install clean datasets compile_commands.json FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-zA-Z0-9_.-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-zA-Z0-9_. -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
 
+# --- set-up
 deps: ## install what building and benchmarking need (apt; else prints the line to type)
 	@harness/setup/deps.sh build meter read
 deps-test: ## the same, and what the tests need
 	@harness/setup/deps.sh build meter read test
+$(BUILD)/deps-%.stamp: harness/setup/packages.tsv harness/setup/deps.sh
+	@mkdir -p $(@D); harness/setup/deps.sh $* && touch $@
+$(TEST_OBJ): | $(BUILD)/deps-test.stamp
 
 build: $(BUILD)/mlpwatt ## build the program build/mlpwatt
 
+# --- run
+HOST    := $(shell hostname -s 2>/dev/null || echo localhost)
+OUT     ?= results/$(HOST)-$(shell date +%Y-%m-%d).h5
+MLPWATT := $(BUILD)/mlpwatt
+RUN      = $(MLPWATT) run --out $(OUT)
+
+bench: build ## set up, build, run the quick suite (< 3 minutes) into results/<host>-<date>.h5
+	@$(RUN) --quick $(ARGS)
+suite: build ## every benchmark of every family but the 25,000-network grid (that is a campaign)
+	@$(RUN) --suite $(ARGS)
+run: build ## one selection: make run KERNEL=<regular expression> [ARGS=...]
+	@test -n "$(KERNEL)" || { echo "make run: say which, e.g. make run KERNEL=cpu/gemm/nn/1024x1024x1024 (make list shows all)" >&2; exit 2; }
+	@$(RUN) --filter '$(KERNEL)' $(ARGS)
+list: build ## the families and how to select from them
+	@$(MLPWATT) list $(ARGS)
+
+fma: build ## peak FLOP/s per instruction set
+	@$(RUN) --filter '^cpu/fma/' $(ARGS)
+stream: build ## bandwidth over working sets that cross each cache level
+	@$(RUN) --suite --filter '^cpu/stream/' $(ARGS)
+chase: build ## latency over the same working sets
+	@$(RUN) --suite --filter '^cpu/chase/' $(ARGS)
+gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run
+	@$(RUN) --suite --filter '^cpu/(fma|gemm)/' $(ARGS)
+mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
+	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
+
+datasets: ## fetch the 13 PMLB datasets into the user cache and check their sha256
+	@harness/setup/datasets.sh
+
+# --- prove
+test: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## set up, build, run all tests (< 10 minutes on 2 cores)
+	@tests/run.sh $(BUILD) --gtest_filter='-Soak*' $(ARGS)
+soak: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## the long proofs: hundreds of kills, hours of waveforms
+	@tests/run.sh $(BUILD) --gtest_filter='Soak*' $(ARGS)
+
+SANITIZE_FILTER ?= -Soak*:*Readback*:*Speed*
+sanitize: $(BUILD)/deps-lint.stamp ## the tests under ASan + UBSan (g++) and TSan (clang with libomp)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(BUILD)/asan/mlpwatt $(BUILD)/asan/mlpwatt_tests
+	@MLPWATT_SANITIZED=1 tests/run.sh $(BUILD)/asan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CXX=clang++ OPT=-O1 SANITIZE=-fsanitize=thread $(BUILD)/tsan/mlpwatt $(BUILD)/tsan/mlpwatt_tests
+	@MLPWATT_SANITIZED=1 TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' tests/run.sh $(BUILD)/tsan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
+
+# --- keep
+FORMATTED = $(shell find $(ROOMS) gpu tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 format: ## clang-format every source file in place
-	@command -v clang-format >/dev/null || { echo "make format: clang-format is not installed (apt-get install clang-format)"; exit 1; }
-	@find $(ROOMS) gpu tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) | xargs clang-format -i
+	@command -v clang-format >/dev/null || { echo "make format: clang-format is missing (make $(BUILD)/deps-lint.stamp installs it)" >&2; exit 1; }
+	@clang-format -i $(FORMATTED)
+lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mode, clang-tidy, shellcheck
+	@clang-format --dry-run -Werror $(FORMATTED)
+	@shellcheck harness/setup/*.sh tests/*.sh .ci/run
+	@printf '%s\n' $(SOURCES) | xargs -P $(shell nproc) -n 4 clang-tidy --quiet -p . 2>&1 | grep -v -E 'warnings? (generated|suppressed)|^Suppressed|^Use -' ; test $${PIPESTATUS[1]:-0} -eq 0
+lint: SHELL := /bin/bash
+
+compile_commands.json: $(BUILD)/toolchain.mk ## the compilation database for editors and clang-tidy
+	@{ echo '['; $(foreach s,$(SOURCES) $(TESTS),echo '{"directory": "$(CURDIR)", "file": "$(s)", "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))';) echo ']'; } > $@
+comma := ,
+
+install: build ## install under PREFIX (default /usr/local)
+	install -D -m 755 $(BUILD)/mlpwatt $(DESTDIR)$(PREFIX)/bin/mlpwatt
+	@mkdir -p $(DESTDIR)$(PREFIX)/share/mlpwatt $(DESTDIR)$(PREFIX)/share/doc/mlpwatt
+	cp -R kernels/data $(DESTDIR)$(PREFIX)/share/mlpwatt/
+	cp -R results/figures results/report $(DESTDIR)$(PREFIX)/share/mlpwatt/
+	install -m 644 README.md LICENSE results/SCHEMA.md $(DESTDIR)$(PREFIX)/share/doc/mlpwatt/
 
 clean: ## remove everything built
-	@rm -rf $(BUILD)
+	@rm -rf $(BUILD) compile_commands.json

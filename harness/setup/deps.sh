@@ -33,7 +33,9 @@ if command -v dpkg-query >/dev/null 2>&1; then
   log=$(mktemp)
   export DEBIAN_FRONTEND=noninteractive
   # The lists of a fresh machine may be empty or old: refresh them only when a package cannot be found.
+  # shellcheck disable=SC2086  # a list of words, on purpose
   if ! $sudo apt-get install -y --no-install-recommends $missing >"$log" 2>&1; then
+    # shellcheck disable=SC2086
     { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 || {
       echo "mlpwatt: apt-get failed; the end of what it said:" >&2
       tail -n 5 "$log" >&2; rm -f "$log"; exit 1; }
