@@ -1,0 +1,194 @@
+#include "meters/counters/counter_source.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace mlpwatt {
+
+std::optional<double> CounterValue::per_step() const {
+  if (!value || steps <= 0) return std::nullopt;
+  return *value / static_cast<double>(steps);
+}
+
+std::string to_string(CounterStatus::State state) {
+  switch (state) {
+    case CounterStatus::State::kFound:
+      return "found";
+    case CounterStatus::State::kAbsent:
+      return "absent";
+    case CounterStatus::State::kNotPermitted:
+      return "no permission";
+    case CounterStatus::State::kNotCompiledIn:
+      return "not compiled in";
+  }
+  return "unknown";
+}
+
+CounterPlan plan_passes(const std::vector<std::string>& names,
+                        const std::function<bool(const std::vector<std::string>&)>& fits) {
+  CounterPlan plan;
+  for (const std::string& name : names) {
+    const auto takes = [&](const std::vector<std::string>& pass) {
+      std::vector<std::string> longer = pass;
+      longer.push_back(name);
+      return fits(longer);
+    };
+    if (const auto pass = std::find_if(plan.passes.begin(), plan.passes.end(), takes);
+        pass != plan.passes.end())
+      pass->push_back(name);
+    else if (fits({name}))
+      plan.passes.push_back({name});
+    else
+      plan.refused.push_back({name, "cannot be counted even alone"});
+  }
+  return plan;
+}
+
+namespace {
+std::vector<CounterSourceEntry>& registered() {
+  static std::vector<CounterSourceEntry> entries;
+  return entries;
+}
+}  // namespace
+
+const std::vector<CounterSourceEntry>& counter_sources() { return registered(); }
+
+CounterSourceRegistration::CounterSourceRegistration(std::string name, int rank,
+                                                     std::function<std::unique_ptr<CounterSource>()> make) {
+  auto& entries = registered();
+  const auto after =
+      std::upper_bound(entries.begin(), entries.end(), rank,
+                       [](int wanted, const CounterSourceEntry& entry) { return wanted < entry.rank; });
+  entries.insert(after, {std::move(name), rank, std::move(make)});
+}
+
+std::vector<std::unique_ptr<CounterSource>> make_counter_sources(CounterChoice choice) {
+  std::vector<std::unique_ptr<CounterSource>> sources;
+  if (choice == CounterChoice::kNone) return sources;
+  bool hardware = false;
+  for (const CounterSourceEntry& entry : counter_sources()) {
+    auto source = entry.make();
+    const bool simulates = source->provenance() == Provenance::kSimulated;
+    const CounterStatus status = source->probe();
+    const bool counts_hardware =
+        !simulates && status.hardware && status.state == CounterStatus::State::kFound;
+    // A name must not be simulated in one row and measured in the next because some event was busy:
+    // where there is a PMU, `auto` never simulates.
+    if (simulates && (choice == CounterChoice::kPapi || (choice == CounterChoice::kAuto && hardware)))
+      continue;
+    if (!simulates && choice == CounterChoice::kSimulate && entry.name == "papi") continue;
+    hardware = hardware || counts_hardware;
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
+struct CounterSession::Member {
+  std::unique_ptr<CounterSource> source;
+  CounterPlan plan;
+};
+
+CounterSession::CounterSession(const CounterSelection& selection, CounterRequest request)
+    : CounterSession(make_counter_sources(selection.choice),
+                     (request.names = selection.choice == CounterChoice::kNone ? std::vector<std::string>{}
+                                                                               : selection.names,
+                      std::move(request))) {}
+
+CounterSession::CounterSession(std::vector<std::unique_ptr<CounterSource>> sources, CounterRequest request) {
+  for (auto& source : sources) members_.push_back({std::move(source), {}});
+  deal(std::move(request));
+}
+
+CounterSession::~CounterSession() = default;
+
+void CounterSession::deal(CounterRequest request) {
+  names_ = request.names;
+  std::vector<std::string> open = request.names;
+  for (const std::string& name : names_) {
+    CounterValue value;
+    value.name = name;
+    const CounterName* known = find_counter(name);
+    value.unit = known != nullptr ? known->unit : "1";
+    values_.push_back(std::move(value));
+  }
+  for (Member& member : members_) {
+    if (open.empty()) break;
+    request.names = open;
+    open.clear();
+    const CounterStatus status = member.source->probe();
+    if (status.state == CounterStatus::State::kFound) {
+      member.plan = member.source->prepare(request);
+    } else {
+      const std::string reason = to_string(status.state) + ": " + status.detail +
+                                 (status.remedy.empty() ? "" : "; remedy: " + status.remedy);
+      for (const std::string& name : request.names) member.plan.refused.push_back({name, reason});
+    }
+    for (const auto& [name, reason] : member.plan.refused) {
+      open.push_back(name);
+      auto value = std::find_if(values_.begin(), values_.end(),
+                                [&, &wanted = name](const CounterValue& v) { return v.name == wanted; });
+      if (value == values_.end()) continue;
+      value->reason += (value->reason.empty() ? "" : " | ") + member.source->name() + ": " + reason;
+    }
+    if (member.source->in_window()) passes_ = std::max(passes_, static_cast<int>(member.plan.passes.size()));
+  }
+  for (CounterValue& value : values_)
+    if (value.reason.empty() && members_.empty()) value.reason = "no counter source was chosen";
+}
+
+int CounterSession::passes() const { return passes_; }
+
+bool CounterSession::has_aside() const {
+  return std::any_of(members_.begin(), members_.end(), [](const Member& member) {
+    return !member.source->in_window() && !member.plan.passes.empty();
+  });
+}
+
+void CounterSession::start(int pass) {
+  current_ = pass;
+  for (Member& member : members_)
+    if (member.source->in_window() && pass < static_cast<int>(member.plan.passes.size()))
+      member.source->start(pass);
+}
+
+namespace {
+void take(std::vector<CounterValue>& values, std::vector<CounterValue> counted, int pass, int passes) {
+  for (CounterValue& fresh : counted) {
+    const auto slot = std::find_if(values.begin(), values.end(),
+                                   [&](const CounterValue& v) { return v.name == fresh.name; });
+    if (slot == values.end()) continue;
+    fresh.pass = pass;
+    fresh.passes = passes;
+    *slot = std::move(fresh);
+  }
+}
+}  // namespace
+
+void CounterSession::stop(std::int64_t steps) {
+  // Reverse order of start, so that no source counts the starting and stopping of one asked later.
+  for (auto member = members_.rbegin(); member != members_.rend(); ++member)
+    if (member->source->in_window() && current_ >= 0 &&
+        current_ < static_cast<int>(member->plan.passes.size()))
+      take(values_, member->source->stop(steps), current_, static_cast<int>(member->plan.passes.size()));
+  current_ = -1;
+}
+
+void CounterSession::count_aside() {
+  for (Member& member : members_) {
+    if (member.source->in_window()) continue;
+    const int passes = static_cast<int>(member.plan.passes.size());
+    for (int pass = 0; pass < passes; ++pass) {
+      member.source->start(pass);
+      take(values_, member.source->stop(0), pass, passes);
+    }
+  }
+}
+
+std::vector<CounterValue> CounterSession::values() const {
+  std::vector<CounterValue> result = values_;
+  for (CounterValue& value : result)
+    if (!value.value && value.reason.empty()) value.reason = "not counted in this run";
+  return result;
+}
+
+}  // namespace mlpwatt
