@@ -87,7 +87,7 @@ $(BUILD)/mlpwatt: $(OBJECTS)
 
 $(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ)
 	@echo "  LINK  $@"
-	@$(CXX) $^ $(LINK_LIBS) -lgtest -lgmock -o $@
+	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock -o $@
 
 -include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d)
 

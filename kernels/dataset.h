@@ -55,6 +55,15 @@ struct Dataset {
   std::int64_t test_batches(int batch) const { return (test_rows + batch - 1) / batch; }
 };
 
+/// The sha256 (64 hexadecimal digits) of PMLB's own file of this dataset.
+/// Errors: as dataset_info.
+const std::string& official_sha256(const std::string& name);
+
+/// Tells where the project's own data lies (the build's source folder, the installed one), for
+/// a program that knows. Without it: kernels/data and share/mlpwatt/data beside the folder of the running
+/// executable, then kernels/data in the working directory. Not thread-safe: call it first in main().
+void set_project_data_dirs(std::vector<std::string> directories);
+
 /// Where dataset files are looked for, in order: options.data_dir, $MLPWATT_DATA, the project's own
 /// data (next to the sources or installed), $XDG_CACHE_HOME/mlpwatt (else ~/.cache/mlpwatt).
 std::vector<std::string> dataset_search_path(const DatasetOptions& options);

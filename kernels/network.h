@@ -35,6 +35,9 @@ const std::string& shape_name(Shape shape);    ///< "wide_first_2x" ...
 const std::string& task_name(Task task);       ///< "multiclass" ...
 /// Errors: std::invalid_argument naming the value and the nearest valid ones.
 Shape parse_shape(const std::string& name);
+/// The shape to count and name a configuration by: at depth 2 (one hidden layer) all eight coincide in the
+/// rectangle.
+Shape canonical_shape(Shape shape, int depth);
 
 /// A fully connected network. Layer k maps input_width(k) -> widths[k]; every layer has a
 /// bias; layers before the last apply ReLU; the last one applies what `task` says.
@@ -66,9 +69,14 @@ struct InfeasibleNetwork : std::invalid_argument {
 /// @param depth dense layers, the output layer included; >= 2 (at 2 every shape is a rectangle)
 /// Errors: InfeasibleNetwork as above, its text naming the nearest size that exists;
 /// std::invalid_argument for depth < 2 or non-positive numbers.
+/// Of two networks equally near to `size` the smaller is taken.
 Network make_network(Shape shape, std::int64_t size, int depth, int inputs, int outputs, Task task);
 
-/// Widths for one real `scale` (the formula the search runs over); for tests and plots.
+/// The sizes of the grid (all_sizes) for which make_network finds a network, ascending.
+std::vector<std::int64_t> feasible_sizes(Shape shape, int depth, int inputs, int outputs);
+
+/// Widths for one real `scale` > 0 (the formula the search runs over), output layer last; for tests and
+/// plots.
 std::vector<int> widths_for_scale(Shape shape, double scale, int depth, int outputs);
 
 }  // namespace mlpwatt

@@ -1,0 +1,32 @@
+#pragma once
+// Random numbers that are the same on every platform: the C++ standard fixes std::mt19937_64 but
+// leaves std::shuffle and the distributions to each library.
+
+#include <cstdint>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace mlpwatt {
+
+using RandomStream = std::mt19937_64;
+
+/// Uniform in [0, 1), 53 random bits.
+inline double uniform_unit(RandomStream& stream) { return static_cast<double>(stream() >> 11) * 0x1p-53; }
+
+/// Uniform in 0 .. bound-1, without bias.
+/// @param bound > 0
+inline std::uint64_t uniform_below(RandomStream& stream, std::uint64_t bound) {
+  const std::uint64_t biased = (0 - bound) % bound;  // 2^64 mod bound values would be drawn once too often
+  std::uint64_t value = stream();
+  while (value < biased) value = stream();
+  return value % bound;
+}
+
+/// Fisher-Yates.
+template <class T>
+void shuffle(std::vector<T>& items, RandomStream& stream) {
+  for (std::size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[uniform_below(stream, i)]);
+}
+
+}  // namespace mlpwatt
