@@ -71,7 +71,9 @@ struct CounterRequest {
                                           ///< valgrind bracket (meters/counters/valgrind_bracket.h); empty =
                                           ///< this kernel cannot be simulated
   std::int64_t step_command_steps = 1;    ///< how many steps that command counts
-  double time_limit_s = 60;               ///< of everything done aside from the window
+  std::string step_command_facts;  ///< what that command runs, for the record: "isa avx2_nofma, 1 thread"
+  int threads = 0;                 ///< of the kernel's team; 0 = not known
+  double time_limit_s = 60;        ///< of everything done aside from the window
 };
 
 // ---- what is delivered ------------------------------------------------------------------------
