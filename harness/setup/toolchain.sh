@@ -12,7 +12,7 @@ pkg-config --exists --print-errors $required
 # shellcheck disable=SC2086
 echo "PKG_CFLAGS := $(pkg-config --cflags $required | isystem)"
 # shellcheck disable=SC2086
-echo "PKG_LIBS := $(pkg-config --libs $required) -ldl -lpthread"
+echo "PKG_LIBS := $(pkg-config --libs $required) -lhdf5_hl -ldl -lpthread"
 optional() { # variable, pkg-config name
   if pkg-config --exists "$2" 2>/dev/null; then
     echo "PKG_CFLAGS += -DMLPWATT_HAVE_$1=1 $(pkg-config --cflags "$2" | isystem)"

@@ -1,0 +1,119 @@
+// mlpwatt info: what machine, caches, instruction sets, counters and meters were found.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "harness/build_facts.h"
+#include "harness/machine.h"
+#include "harness/program.h"
+#include "harness/text.h"
+#include "meters/counters/counter_source.h"
+
+namespace mlpwatt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// One counter source or meter, and what to do when it is not there.
+struct Finding {
+  std::string name, state, detail, remedy;
+};
+
+std::vector<Finding> find_counters() {
+  std::vector<Finding> findings;
+  for (const CounterSourceEntry& entry : counter_sources()) {
+    const auto source = entry.make();
+    const CounterStatus status = source->probe();
+    findings.push_back({entry.name, to_string(status.state), status.detail, status.remedy});
+  }
+  return findings;
+}
+
+Json findings_json(const std::vector<Finding>& findings) {
+  Json array = Json::array();
+  for (const Finding& finding : findings)
+    array.push_back({{"name", finding.name},
+                     {"status", finding.state},
+                     {"detail", finding.detail},
+                     {"remedy", finding.remedy}});
+  return array;
+}
+
+void print_findings(std::ostream& out, const std::string& title, const std::vector<Finding>& findings) {
+  out << '\n' << title << '\n';
+  for (const Finding& finding : findings) {
+    out << fmt::format("  {:<16}{:<14}  {}\n", finding.name, finding.state, finding.detail);
+    if (!finding.remedy.empty()) out << fmt::format("  {:<32}remedy: {}\n", "", finding.remedy);
+  }
+  if (findings.empty()) out << "  none in this build\n";
+}
+
+int show_json(const Machine& machine, Context& context) {
+  Json caches = Json::array();
+  for (const CacheLevel& level : machine.hierarchy.levels)
+    caches.push_back({{"level", level.name},
+                      {"capacity_bytes", level.capacity_bytes},
+                      {"line_bytes", level.line_bytes},
+                      {"associativity", level.associativity},
+                      {"shared_by_cores", level.shared_by_cores}});
+  const BuildFacts& build = build_facts();
+  context.out << Json{{"host", machine.host},
+                      {"processor", machine.processor},
+                      {"system", machine.system},
+                      {"cores", machine.hierarchy.cores},
+                      {"hardware_threads", machine.hierarchy.hardware_threads},
+                      {"memory_bytes", machine.hierarchy.memory_bytes},
+                      {"caches", caches},
+                      {"hierarchy_source", machine.hierarchy.source},
+                      {"isas", machine.isas},
+                      {"governor", machine.governor},
+                      {"binding", thread_binding()},
+                      {"commit", build.commit},
+                      {"compiler", build.compiler},
+                      {"compiler_flags", build.compiler_flags},
+                      {"counters", findings_json(find_counters())}}
+                     .dump(2)
+              << '\n';
+  return kExitOk;
+}
+
+int show_text(const Machine& machine, Context& context) {
+  std::ostream& out = context.out;
+  const BuildFacts& build = build_facts();
+  const Hierarchy& hierarchy = machine.hierarchy;
+  out << fmt::format("host        {}\nprocessor   {}\nsystem      {}\n", machine.host, machine.processor,
+                     machine.system);
+  out << fmt::format("cores       {} ({} hardware threads), {}\n", hierarchy.cores,
+                     hierarchy.hardware_threads, thread_binding());
+  out << fmt::format("ISAs        {}\n", fmt::join(machine.isas, " "));
+  out << fmt::format("memory      {}\n", human_bytes(static_cast<double>(hierarchy.memory_bytes)));
+  for (const CacheLevel& level : hierarchy.levels)
+    out << fmt::format("{:<12}{}, {}-way, lines of {} bytes, {} core(s) each\n", level.name,
+                       human_bytes(static_cast<double>(level.capacity_bytes)), level.associativity,
+                       level.line_bytes, level.shared_by_cores);
+  out << fmt::format("hierarchy   {}\n", hierarchy.source);
+  if (!machine.governor.empty()) out << fmt::format("governor    {}\n", machine.governor);
+  out << fmt::format("program     {} by {}\n", build.commit, build.compiler);
+  print_findings(out, "counters", find_counters());
+  return kExitOk;
+}
+
+const CommandRegistration registration{
+    "info", "what machine, caches, instruction sets, counters and meters were found",
+    [](CLI::App& app) -> Action {
+      auto json = std::make_shared<bool>(false);
+      app.add_flag("--json", *json, "one JSON object");
+      return [json](Context& context) {
+        const Machine machine = read_machine();
+        return *json ? show_json(machine, context) : show_text(machine, context);
+      };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

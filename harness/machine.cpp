@@ -1,0 +1,94 @@
+#include "harness/machine.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace mlpwatt {
+namespace {
+
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+/// Text after `separator` on the first line that starts with `key`.
+std::string value_of(const std::string& path, const std::string& key, char separator) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(key)) continue;
+    const std::size_t at = line.find(separator);
+    if (at == std::string::npos) continue;
+    std::size_t begin = line.find_first_not_of(" \t\"", at + 1);
+    if (begin == std::string::npos) return "";
+    std::size_t end = line.find_last_not_of(" \t\"");
+    return line.substr(begin, end - begin + 1);
+  }
+  return "";
+}
+
+std::vector<std::string> usable_isas() {
+#if defined(__x86_64__) || defined(__i386__)
+  std::vector<std::string> isas;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    isas.push_back("avx512");
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back("avx2");
+  if (__builtin_cpu_supports("avx2")) isas.push_back("avx2_nofma");
+  isas.push_back("generic");
+  return isas;
+#else
+  return {"generic"};
+#endif
+}
+
+/// "0-3,6"
+std::string allowed_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return "unknown";
+  std::string text;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &set)) continue;
+    int last = cpu;
+    while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) ++last;
+    text +=
+        (text.empty() ? "" : ",") + (last == cpu ? fmt::format("{}", cpu) : fmt::format("{}-{}", cpu, last));
+    cpu = last;
+  }
+  return text;
+}
+
+}  // namespace
+
+Machine read_machine() {
+  Machine machine;
+  utsname names{};
+  uname(&names);
+  const char* node = std::getenv("SLURMD_NODENAME");
+  machine.host = node != nullptr && *node != '\0' ? node : names.nodename;
+  machine.processor = value_of("/proc/cpuinfo", "model name", ':');
+  if (machine.processor.empty()) machine.processor = names.machine;
+  machine.isas = usable_isas();
+  machine.hierarchy = read_hierarchy();
+  const std::string distribution = value_of("/etc/os-release", "PRETTY_NAME", '=');
+  machine.system = fmt::format("{}, {} {} {}", distribution.empty() ? "unknown distribution" : distribution,
+                               names.sysname, names.release, names.machine);
+  machine.governor = first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+  return machine;
+}
+
+std::string thread_binding() {
+  std::string text;
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"})
+    if (const char* value = std::getenv(name); value != nullptr) text += fmt::format("{}={} ", name, value);
+  return text + "cpus=" + allowed_processors();
+}
+
+}  // namespace mlpwatt

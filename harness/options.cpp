@@ -1,0 +1,58 @@
+#include "harness/options.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+
+#include "harness/program.h"
+#include "kernels/nearest.h"
+
+namespace mlpwatt {
+
+void add_kernel_options(CLI::App& app, KernelOptions& options) {
+  app.add_option("--threads", options.threads, "threads of the kernel; 0 = the kernel chooses")
+      ->check(CLI::Range(0, 65536));
+  app.add_option("--isa", options.isa, "force an instruction set: avx512, avx2, avx2_nofma, generic");
+  app.add_option("--algorithm", options.algorithm, "force an algorithm of the kernel");
+  app.add_option("--batch", options.batch, "rows of a training batch")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--seed", options.seed, "of initial weights, splits and synthetic values")
+      ->capture_default_str();
+  app.add_option("--data-dir", options.data_dir, "where dataset files are looked for first");
+  app.add_option("--dataset-source", options.dataset_source,
+                 "file, synthetic (a seeded stand-in), or auto (the file when there is one)")
+      ->capture_default_str();
+}
+
+RunOptions to_run_options(const KernelOptions& options, const Hierarchy& hierarchy) {
+  static const std::vector<std::string> isas{"avx512", "avx2", "avx2_nofma", "generic"};
+  if (!options.isa.empty() && std::find(isas.begin(), isas.end(), options.isa) == isas.end())
+    throw UsageError(unknown_name("instruction set (--isa)", options.isa, isas));
+  RunOptions run;
+  run.threads = options.threads;
+  run.isa = options.isa;
+  run.algorithm = options.algorithm;
+  run.batch = options.batch;
+  run.seed = options.seed;
+  run.dataset = {parse_dataset_source(options.dataset_source), options.data_dir, options.seed};
+  run.hierarchy = hierarchy;
+  return run;
+}
+
+void add_network_options(CLI::App& app, NetworkOptions& options) {
+  app.add_option("--dataset", options.dataset, "one of the study's 13 tasks")->required();
+  app.add_option("--shape", options.shape, "rectangle, trapezoid, exponential, wide_first_2x ...")
+      ->required();
+  app.add_option("--size", options.size, "target number of trainable parameters")->required();
+  app.add_option("--depth", options.depth, "dense layers, the output layer included")->required();
+}
+
+Network to_network(const NetworkOptions& options) {
+  const DatasetInfo& dataset = dataset_info(options.dataset);
+  return make_network(parse_shape(options.shape), options.size, options.depth, dataset.features,
+                      dataset.outputs, dataset.task);
+}
+
+}  // namespace mlpwatt

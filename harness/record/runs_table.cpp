@@ -1,0 +1,130 @@
+// The columns of /runs.
+
+#include "harness/record/table.h"
+
+namespace mlpwatt {
+namespace {
+
+constexpr Type R = Type::kReal, I = Type::kInteger, O = Type::kOptionalInteger, T = Type::kText;
+
+std::vector<Column> identity_columns() {
+  return {
+      {"name", T, "", "benchmark", "The benchmark's name in the catalogue; what --filter searches."},
+      {"family", T, "", "family", "The family of benchmarks it belongs to."},
+      {"backend", T, "", "backend", "cpu or gpu."},
+      {"dataset", T, "", "dataset", "Of a training benchmark: the study's task."},
+      {"shape", T, "", "network shape", "Of a training benchmark: one of the study's eight shapes."},
+      {"size", O, "1", "parameters asked for", "Of a training benchmark: target number of parameters."},
+      {"depth", O, "1", "dense layers", "Of a training benchmark: layers, the output layer included."},
+      {"parameters", O, "1", "trainable parameters", "Weights and biases the network really has."},
+      {"batch", O, "1", "batch size", "Rows of a training batch."},
+      {"m", O, "1", "rows of C", "Of a matrix product: C[m x n] = A[m x k] B[k x n]."},
+      {"n", O, "1", "columns of C", "Of a matrix product."},
+      {"k", O, "1", "inner dimension", "Of a matrix product."},
+      {"layout", T, "", "operand layout", "Of a matrix product: nn, nt or tn (transposed operands)."},
+      {"bytes", O, "B", "working set", "Of a hierarchy probe: bytes the loop walks over."},
+      {"other_parameters", T, "", "other parameters",
+       "JSON object of the benchmark's parameters that have no column of their own."},
+      {"isa", T, "", "instruction set", "What really ran: avx512, avx2, avx2_nofma, generic, or the GPU's."},
+      {"threads", O, "1", "threads", "Threads that really ran."},
+      {"algorithm", T, "", "algorithm", "What really ran, where a kernel has several."},
+      {"binding", T, "", "thread binding", "OMP_PROC_BIND, OMP_PLACES and the processors allowed."},
+      {"dataset_source", T, "", "dataset source", "file or synthetic."},
+      {"dataset_checksum", T, "", "dataset checksum", "sha256 of the file, or of a stand-in's values."},
+      {"seed", I, "1", "seed", "Of initial weights, split and synthetic values.", "given"},
+      {"order_seed", I, "1", "order seed", "Of the shuffle of runs.", "given"},
+      {"order_index", I, "1", "place in the order", "0-based place of this run in its session.", "given"},
+      {"repetition", I, "1", "repetition", "0-based repetition of this configuration in its session."},
+      {"command", T, "", "command", "The full command line that made this row."},
+      {"commit", T, "", "git commit", "Of the program; +modified when the tree was not clean."},
+      {"compiler", T, "", "compiler", "Name and version."},
+      {"compiler_flags", T, "", "compiler flags",
+       "Of the harness; micro-kernel files add their instruction set."},
+      {"host", T, "", "host", "Name of the machine (of the Slurm node inside a job)."},
+      {"machine_row", I, "1", "machine", "Row of /machine that describes the host.", "", "machine"},
+      {"started_utc", T, "", "start", "Start of the window, ISO 8601, UTC."},
+      {"start_realtime_ns", I, "ns", "start, wall clock", "Since 1970-01-01T00:00:00Z.", "measured"},
+      {"start_monotonic_ns", I, "ns", "start, monotonic clock",
+       "CLOCK_MONOTONIC; the time base of /samples on this host and boot.", "measured"},
+      {"status", T, "", "status",
+       "ok; failed (the check found a wrong result); error (the kernel said "
+       "why it cannot run); unavailable (it cannot run on this machine)."},
+      {"reason", T, "", "reason", "Why status is not ok."},
+      {"quality", T, "", "quality flags",
+       "ok, or space-separated flags: not_steady (the step time still "
+       "drifted when the warm-up ended), few_blocks (fewer than 10)."},
+  };
+}
+
+std::vector<Column> time_columns() {
+  return {
+      {"window_target_s", R, "s", "window asked for", "Length of the timed window asked for.", "given"},
+      {"set_up_s", R, "s", "set-up time", "Allocation and filling, not part of the window.", "measured"},
+      {"check_error", R, "1", "error of the check", "Largest error against the reference before timing.",
+       "measured"},
+      {"check_bound", R, "1", "bound of the check", "What the error had to stay within.", "computed"},
+      {"warm_up_s", R, "s", "warm-up time", "Until the step time was steady.", "measured"},
+      {"warm_up_steps", O, "1", "warm-up steps", "Steps run before the window.", "measured"},
+      {"duration_s", R, "s", "window", "First to last stamp of the window.", "measured"},
+      {"steps", O, "1", "steps", "Units of work in the window.", "measured"},
+      {"blocks", O, "1", "blocks", "Equal parts of the window, each timed.", "measured"},
+      {"steps_per_block", O, "1", "steps per block", "", "measured"},
+      {"step_s", R, "s", "time per step", "Median over the window's blocks.", "measured"},
+      {"step_low95_s", R, "s", "time per step, lower end", "Distribution-free 95 % interval of the median.",
+       "measured"},
+      {"step_high95_s", R, "s", "time per step, upper end", "Distribution-free 95 % interval of the median.",
+       "measured"},
+      {"step_mean_s", R, "s", "time per step, mean", "duration_s / steps.", "measured"},
+      {"step_mad_s", R, "s", "time per step, spread", "Median absolute deviation of the blocks from step_s.",
+       "measured"},
+      {"step_min_s", R, "s", "time per step, quickest block", "", "measured"},
+      {"step_max_s", R, "s", "time per step, slowest block", "", "measured"},
+      {"step_cpu_s", R, "s", "processor time per step", "User + system time of all threads.", "measured"},
+  };
+}
+
+std::vector<Column> cost_columns() {
+  return {
+      {"flops", O, "1", "FLOPs per step", "Every multiply and every add.", "computed"},
+      {"multiplies", O, "1", "multiplies per step", "", "computed"},
+      {"adds", O, "1", "adds per step", "Adds, subtracts and compares of the maths.", "computed"},
+      {"study_forward_macs", O, "1", "multiply-accumulates, forward", "The study's own counting.",
+       "computed"},
+      {"study_backward_macs", O, "1", "multiply-accumulates, backward", "The study's own counting.",
+       "computed"},
+      {"compulsory_read_bytes", O, "B", "compulsory reads per step", "Each input and state once.",
+       "computed"},
+      {"compulsory_write_bytes", O, "B", "compulsory writes per step", "Each output and state once.",
+       "computed"},
+      {"working_set_l_bytes", O, "B", "working set l", "Inter-layer: replicated + distributed.",
+       "computed"},
+      {"working_set_f_bytes", O, "B", "working set f", "Forward pass.", "computed"},
+      {"working_set_b_bytes", O, "B", "working set b", "Backward pass.", "computed"},
+      {"working_set_d_bytes", O, "B", "working set d", "Dataset.", "computed"},
+      {"working_set_l_level", T, "", "level of l", "Where l lives on this machine: L1, L2, L3, memory.",
+       "computed"},
+      {"working_set_f_level", T, "", "level of f", "Where f lives on this machine.", "computed"},
+      {"working_set_b_level", T, "", "level of b", "Where b lives on this machine.", "computed"},
+      {"working_set_d_level", T, "", "level of d", "Where d lives on this machine.", "computed"},
+      {"flops_per_s", R, "1/s", "FLOP rate", "flops / step_s.", "measured"},
+      {"compulsory_bytes_per_s", R, "B/s", "rate of compulsory bytes",
+       "(compulsory reads + writes) / step_s.", "measured"},
+      {"floor_s", R, "s", "least time per step",
+       "What the machine's measured peaks allow at best; absent while they are unknown.", "modelled"},
+      {"floor_ratio", R, "1", "time over its floor", "step_s / floor_s.", "modelled"},
+  };
+}
+
+}  // namespace
+
+const Table& runs_table() {
+  static const Table table("runs", "run", "One row a run: one kernel, one configuration, one window.", [] {
+    std::vector<Column> columns = identity_columns();
+    for (auto more : {time_columns(), cost_columns()})
+      columns.insert(columns.end(), more.begin(), more.end());
+    return columns;
+  }());
+  return table;
+}
+
+}  // namespace mlpwatt
