@@ -57,7 +57,7 @@ std::string_view next_line(std::string_view& rest) {
   throw std::runtime_error(path + ", line " + std::to_string(line) + ": " + what);
 }
 
-double parse_cell(const Table& table, std::int64_t line, std::size_t column, std::string_view cell) {
+double parse_cell(const PmlbTable& table, std::int64_t line, std::size_t column, std::string_view cell) {
   double value = 0;
   const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
   if (error != std::errc() || end != cell.data() + cell.size() || !std::isfinite(value))
@@ -67,7 +67,7 @@ double parse_cell(const Table& table, std::int64_t line, std::size_t column, std
   return value;
 }
 
-void parse_row(Table& table, std::int64_t line, std::string_view row) {
+void parse_row(PmlbTable& table, std::int64_t line, std::string_view row) {
   std::size_t column = 0;
   for (std::size_t start = 0; start <= row.size(); ++column) {
     const std::size_t end = std::min(row.find('\t', start), row.size());
@@ -85,7 +85,7 @@ void parse_row(Table& table, std::int64_t line, std::string_view row) {
 struct Scaling {
   std::vector<double> smallest, largest;
 
-  explicit Scaling(const Table& table)
+  explicit Scaling(const PmlbTable& table)
       : smallest(table.values.begin(),
                  table.values.begin() + static_cast<std::ptrdiff_t>(table.columns.size())),
         largest(smallest) {
@@ -104,7 +104,7 @@ struct Scaling {
   }
 };
 
-std::vector<double> distinct_targets(const DatasetInfo& info, const Table& table) {
+std::vector<double> distinct_targets(const DatasetInfo& info, const PmlbTable& table) {
   std::vector<double> distinct;
   for (std::size_t i = table.columns.size() - 1; i < table.values.size(); i += table.columns.size())
     distinct.push_back(table.values[i]);
@@ -120,9 +120,9 @@ std::vector<double> distinct_targets(const DatasetInfo& info, const Table& table
 
 }  // namespace
 
-Table read_table(const std::string& path) {
+PmlbTable read_table(const std::string& path) {
   const std::string text = inflate_file(path);
-  Table table;
+  PmlbTable table;
   table.path = path;
   std::string_view rest = text;
   std::string_view header = next_line(rest);
@@ -141,7 +141,7 @@ Table read_table(const std::string& path) {
 
 std::int64_t test_split_rows(std::int64_t rows) { return (2 * rows + 5) / 10; }
 
-Dataset prepare_dataset(const DatasetInfo& info, const Table& table, std::uint64_t seed) {
+Dataset prepare_dataset(const DatasetInfo& info, const PmlbTable& table, std::uint64_t seed) {
   const std::size_t columns = table.columns.size(), features = columns - 1;
   if (features != static_cast<std::size_t>(info.features))
     throw std::runtime_error(table.path + ": " + std::to_string(features) + " features, but '" + info.name +

@@ -10,7 +10,7 @@
 namespace mlpwatt {
 
 /// A file as it stands, before any scaling.
-struct Table {
+struct PmlbTable {
   std::string path;
   std::vector<std::string> columns;  ///< names, `target` last
   std::vector<double> values;        ///< [rows x columns] row-major
@@ -20,11 +20,11 @@ struct Table {
 /// Reads a gzip'd TSV of numbers with a header row (LF or CRLF).
 /// Errors: std::runtime_error "FILE: ..." or "FILE, line N: ..." in one line: unreadable, not gzip'd,
 /// truncated, no `target` last, short or long row, cell that is no finite number, no rows.
-Table read_table(const std::string& path);
+PmlbTable read_table(const std::string& path);
 
 /// Scales, encodes, shuffles and splits a table as the task asks; source, path and checksum are left empty.
 /// Errors: std::runtime_error naming the file and what does not agree with `info` (features, classes).
-Dataset prepare_dataset(const DatasetInfo& info, const Table& table, std::uint64_t seed);
+Dataset prepare_dataset(const DatasetInfo& info, const PmlbTable& table, std::uint64_t seed);
 
 /// A stand-in with the observations, features, outputs and task of `info`: features uniform in [0, 1],
 /// targets of a small random teacher network plus noise. source and checksum are set.

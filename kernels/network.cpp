@@ -46,7 +46,8 @@ struct Candidate {
 
 // Every width is a non-decreasing step function of the scale, so the parameter count is one too: the
 // nearest count is on one of the two steps that enclose `size`. Bisection runs until the two scales are
-// neighbouring doubles, so that a step of any width is seen.
+// neighbouring doubles: where two widths of a trapezoid step at the same scale, rounding half to even can
+// leave a network that exists at that one scale only, and it counts.
 Candidate nearest_network(Shape shape, std::int64_t size, int depth, int inputs, int outputs) {
   const auto at = [&](double scale) {
     Candidate c{widths_for_scale(shape, scale, depth, outputs), 0};
