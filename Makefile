@@ -50,10 +50,10 @@ LINK_LIBS  = $(SANITIZE) -fopenmp $(LDFLAGS) $(PKG_LIBS) $(CUDA_LIBS)
 
 # Instruction sets are given to micro-kernel files only, by the end of the file's name; everything else is
 # plain x86-64 (or whatever the target is), so one binary runs everywhere and picks at run time.
-isa_flags = $(strip $(if $(filter %_avx512.cpp,$1),-O3 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma)\
-            $(if $(filter %_avx2.cpp,$1),-O3 -mavx2 -mfma)\
-            $(if $(filter %_avx2_nofma.cpp,$1),-O3 -mavx2 -mno-fma -ffp-contract=off)\
-            $(if $(filter %_generic.cpp,$1),-O3))
+isa_flags = $(strip $(if $(filter %_avx512.cpp,$1),-O3 -fno-math-errno -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma)\
+            $(if $(filter %_avx2.cpp,$1),-O3 -fno-math-errno -mavx2 -mfma)\
+            $(if $(filter %_avx2_nofma.cpp,$1),-O3 -fno-math-errno -mavx2 -mno-fma -ffp-contract=off)\
+            $(if $(filter %_generic.cpp,$1),-O3 -fno-math-errno))
 
 $(BUILD)/%.o: %.cpp | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)

@@ -1,0 +1,66 @@
+#include "cpu/isa.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace mlpwatt {
+
+namespace {
+const std::vector<std::pair<Isa, std::string>>& names() {
+  static const std::vector<std::pair<Isa, std::string>> table = {{Isa::kGeneric, "generic"},
+                                                                 {Isa::kAvx2NoFma, "avx2_nofma"},
+                                                                 {Isa::kAvx2, "avx2"},
+                                                                 {Isa::kAvx512, "avx512"}};
+  return table;
+}
+
+bool runs_here(Isa isa) {
+#if defined(__x86_64__)
+  switch (isa) {
+    case Isa::kGeneric:
+      return true;
+    case Isa::kAvx2NoFma:
+      return __builtin_cpu_supports("avx2");
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::kAvx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  }
+  return false;
+#else
+  return isa == Isa::kGeneric;
+#endif
+}
+}  // namespace
+
+const std::string& isa_name(Isa isa) {
+  return std::find_if(names().begin(), names().end(), [isa](const auto& n) { return n.first == isa; })
+      ->second;
+}
+
+std::vector<Isa> available_isas() {
+  std::vector<Isa> found;
+  for (const auto& [isa, name] : names())
+    if (runs_here(isa)) found.push_back(isa);
+  return found;
+}
+
+Isa choose_isa(const std::string& wanted) {
+  std::string name = wanted;
+  if (name.empty())
+    if (const char* forced = std::getenv("MLPWATT_ISA")) name = forced;
+  const std::vector<Isa> available = available_isas();
+  if (name.empty()) return available.back();
+  std::string list;
+  for (const Isa isa : available) list += (list.empty() ? "" : ", ") + isa_name(isa);
+  for (const auto& [isa, known] : names())
+    if (known == name) {
+      if (runs_here(isa)) return isa;
+      throw std::invalid_argument("isa '" + name + "' cannot run on this processor; it has " + list);
+    }
+  throw std::invalid_argument("unknown isa '" + name + "'; this processor has " + list);
+}
+
+}  // namespace mlpwatt

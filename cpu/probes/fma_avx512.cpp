@@ -1,0 +1,13 @@
+// Peak multiply-add rate, avx512: 24 independent chains hide the latency of every pipe; nothing leaves the
+// registers.
+#include "cpu/probes/fma.h"
+
+namespace mlpwatt {
+namespace {
+constexpr int kVectorBytes = 64;
+constexpr int kChains = 24;
+#include "cpu/probes/fma_impl.h"
+}  // namespace
+
+FmaProbe fma_probe_avx512() { return {fma_chains, kChains * kVectorBytes / 4}; }
+}  // namespace mlpwatt
