@@ -1,0 +1,177 @@
+// The pointer chase: latency of each level of the memory hierarchy. Every cache line of the working set holds
+// the address of the next one on a single random ring:
+//     for (hop = 0; hop < loads; ++hop) line = line->next;
+// No load can begin before the one before it has ended, and no prefetcher can guess the way.
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+
+#include "cpu/probes/sweep.h"
+#include "kernels/kernel.h"
+#include "kernels/random.h"
+
+namespace mlpwatt {
+
+namespace {
+
+constexpr std::int64_t kLoadsPerStep = 4096;  // a step long enough to be timed by itself
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+constexpr const char* kHugePageSwitch = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+struct alignas(64) Line {
+  Line* next;
+};
+
+// An anonymous mapping of small pages only, or of huge ones wherever the system grants them.
+class Mapping {
+ public:
+  Mapping(std::size_t bytes, bool huge) {
+    // Huge pages are naturally aligned: one more than needed leaves room to begin at a boundary.
+    reserved_ = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes + kHugePageBytes;
+    base_ = mmap(nullptr, reserved_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED)
+      throw std::runtime_error("cpu/chase: no memory for " + std::to_string(bytes) +
+                               " bytes: " + std::strerror(errno));
+    // Refused advice shows in huge_page_bytes().
+    madvise(base_, reserved_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(base_);
+    lines_ = reinterpret_cast<Line*>((address + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes);
+  }
+  ~Mapping() { munmap(base_, reserved_); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  Line* lines() const { return lines_; }
+
+  /// What the kernel says it backs with huge pages, of this mapping; -1 when it does not say.
+  std::int64_t huge_page_bytes() const {
+    std::ifstream maps("/proc/self/smaps");
+    const std::uintptr_t wanted = reinterpret_cast<std::uintptr_t>(lines_);
+    std::string text;
+    bool inside = false;
+    while (std::getline(maps, text)) {
+      unsigned long first = 0, last = 0;
+      long long kib = 0;
+      if (std::sscanf(text.c_str(), "%lx-%lx ", &first, &last) == 2)
+        inside = first <= wanted && wanted < last;
+      else if (inside && std::sscanf(text.c_str(), "AnonHugePages: %lld kB", &kib) == 1)
+        return kib * 1024;
+    }
+    return -1;
+  }
+
+ private:
+  void* base_ = nullptr;
+  std::size_t reserved_ = 0;
+  Line* lines_ = nullptr;
+};
+
+__attribute__((noinline)) Line* walk(Line* line, std::int64_t loads) {
+  for (std::int64_t hop = 0; hop < loads; ++hop) line = line->next;
+  return line;
+}
+
+class Chase : public Kernel {
+ public:
+  Chase(std::int64_t bytes, bool huge, std::uint64_t seed)
+      : count_(bytes / static_cast<std::int64_t>(sizeof(Line))), huge_(huge), seed_(seed) {}
+
+  void set_up() override {
+    mapping_ = std::make_unique<Mapping>(static_cast<std::size_t>(count_) * sizeof(Line), huge_);
+    Line* lines = mapping_->lines();
+    std::vector<std::int64_t> order(static_cast<std::size_t>(count_));
+    std::iota(order.begin(), order.end(), 0);
+    RandomStream stream(seed_);
+    shuffle(order, stream);
+    for (std::size_t i = 0; i < order.size(); ++i)
+      lines[order[i]].next = &lines[order[(i + 1) % order.size()]];
+    line_ = lines;
+    huge_bytes_ = mapping_->huge_page_bytes();
+    if (huge_ && huge_bytes_ <= 0)
+      throw std::runtime_error(std::string("cpu/chase: the system granted no huge pages (see ") +
+                               kHugePageSwitch + "; `echo madvise` into it, or free memory)");
+  }
+
+  // One turn of the ring must come back to its start, and no sooner: then every line is on it.
+  Check check() override {
+    Line* const start = line_;
+    std::int64_t turn = 1;
+    for (Line* line = walk(start, 1); line != start && turn <= count_; line = walk(line, 1)) ++turn;
+    Check check =
+        check_within(static_cast<double>(turn == count_ ? 0 : 1), 0,
+                     "the ring has " + std::to_string(turn) + " lines instead of " + std::to_string(count_));
+    if (check.passed && walk(start, count_) != start)
+      check = check_within(1, 0, "a turn does not end where it began");
+    line_ = start;
+    return check;
+  }
+
+  void run(std::int64_t steps) override { line_ = walk(line_, steps * kLoadsPerStep); }
+
+  Cost cost() const override {
+    Cost cost;
+    // What the loads ask for; a whole line moves for each of them below the first level.
+    cost.compulsory_read_bytes = kLoadsPerStep * static_cast<std::int64_t>(sizeof(Line*));
+    return cost;
+  }
+
+  std::map<std::string, std::string> facts() const override {
+    return {{"isa", "generic"},
+            {"threads", "1"},
+            {"loads_per_step", std::to_string(kLoadsPerStep)},
+            {"working_set_bytes", std::to_string(count_ * static_cast<std::int64_t>(sizeof(Line)))},
+            {"huge_page_bytes", huge_bytes_ < 0 ? "unknown" : std::to_string(huge_bytes_)}};
+  }
+
+ private:
+  std::int64_t count_;
+  bool huge_;
+  std::uint64_t seed_;
+  std::unique_ptr<Mapping> mapping_;
+  Line* line_ = nullptr;
+  std::int64_t huge_bytes_ = -1;
+};
+
+std::string why_no_huge_pages() {
+  std::ifstream file(kHugePageSwitch);
+  std::string setting;
+  if (!std::getline(file, setting))
+    return std::string("no transparent huge pages: there is no ") + kHugePageSwitch;
+  if (setting.find("[never]") != std::string::npos)
+    return std::string("transparent huge pages are switched off (") + kHugePageSwitch + ")";
+  return "";
+}
+
+const FamilyRegistration registration{
+    {.name = "cpu/chase",
+     .backend = "cpu",
+     .summary =
+         "latency of each memory level: dependent loads on a random ring, small or /huge pages, one thread",
+     .enumerate = [](const RunOptions& options, const std::function<void(const Benchmark&)>& visit) {
+       const std::string no_huge = why_no_huge_pages();
+       for (const bool huge : {false, true})
+         for (const std::int64_t bytes : probes::sweep_bytes(options.hierarchy, huge ? 1 : 4)) {
+           Benchmark benchmark;
+           benchmark.name = "cpu/chase/" + std::to_string(bytes) + (huge ? "/huge" : "");
+           benchmark.family = "cpu/chase";
+           benchmark.parameters = {{"working_set_bytes", bytes},
+                                   {"loads_per_step", kLoadsPerStep},
+                                   {"pages", std::string(huge ? "huge" : "small")}};
+           benchmark.quick = !huge && probes::is_quick_size(options.hierarchy, bytes);
+           if (huge) benchmark.unavailable = no_huge;
+           benchmark.make = [bytes, huge](const RunOptions& run) -> std::unique_ptr<Kernel> {
+             return std::make_unique<Chase>(bytes, huge, run.seed);
+           };
+           visit(benchmark);
+         }
+     }}};
+
+}  // namespace
+
+}  // namespace mlpwatt
