@@ -3,6 +3,8 @@
 //     for (hop = 0; hop < loads; ++hop) line = line->next;
 // No load can begin before the one before it has ended, and no prefetcher can guess the way.
 
+#include "cpu/probes/chase.h"
+
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -18,15 +20,30 @@
 
 namespace mlpwatt {
 
+// Not inlined into its test of the ring: what is proven is the very code that is timed.
+__attribute__((noinline)) chase::Line* chase::walk(Line* line, std::int64_t loads) {
+  for (std::int64_t hop = 0; hop < loads; ++hop) line = line->next;
+  return line;
+}
+
+Check chase::check_ring(Line* start, std::int64_t count) {
+  std::int64_t turn = 1;
+  for (Line* line = walk(start, 1); line != start && turn <= count; line = walk(line, 1)) ++turn;
+  if (turn != count)
+    return check_within(
+        1, 0,
+        "the ring's length is " + std::to_string(turn) + " (or no ring) instead of " + std::to_string(count));
+  return check_within(walk(start, count) == start ? 0 : 1, 0,
+                      "a turn of the ring does not end where it began");
+}
+
 namespace {
+
+using chase::Line;
 
 constexpr std::int64_t kLoadsPerStep = 4096;  // a step long enough to be timed by itself
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr const char* kHugePageSwitch = "/sys/kernel/mm/transparent_hugepage/enabled";
-
-struct alignas(64) Line {
-  Line* next;
-};
 
 // An anonymous mapping of small pages only, or of huge ones wherever the system grants them.
 class Mapping {
@@ -72,11 +89,6 @@ class Mapping {
   Line* lines_ = nullptr;
 };
 
-__attribute__((noinline)) Line* walk(Line* line, std::int64_t loads) {
-  for (std::int64_t hop = 0; hop < loads; ++hop) line = line->next;
-  return line;
-}
-
 class Chase : public Kernel {
  public:
   Chase(std::int64_t bytes, bool huge, std::uint64_t seed)
@@ -98,21 +110,9 @@ class Chase : public Kernel {
                                kHugePageSwitch + "; `echo madvise` into it, or free memory)");
   }
 
-  // One turn of the ring must come back to its start, and no sooner: then every line is on it.
-  Check check() override {
-    Line* const start = line_;
-    std::int64_t turn = 1;
-    for (Line* line = walk(start, 1); line != start && turn <= count_; line = walk(line, 1)) ++turn;
-    Check check =
-        check_within(static_cast<double>(turn == count_ ? 0 : 1), 0,
-                     "the ring has " + std::to_string(turn) + " lines instead of " + std::to_string(count_));
-    if (check.passed && walk(start, count_) != start)
-      check = check_within(1, 0, "a turn does not end where it began");
-    line_ = start;
-    return check;
-  }
+  Check check() override { return chase::check_ring(line_, count_); }
 
-  void run(std::int64_t steps) override { line_ = walk(line_, steps * kLoadsPerStep); }
+  void run(std::int64_t steps) override { line_ = chase::walk(line_, steps * kLoadsPerStep); }
 
   Cost cost() const override {
     Cost cost;

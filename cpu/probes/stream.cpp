@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "cpu/isa.h"
 #include "cpu/probes/sweep.h"
 #include "kernels/kernel.h"
-#include "kernels/nearest.h"
 
 namespace mlpwatt {
 
@@ -30,28 +30,19 @@ struct Operation {
 constexpr Operation kOperations[] = {
     {"copy", 2, 1, 1, 0, 0}, {"triad", 3, 2, 1, 1, 1}, {"read", 1, 1, 0, 0, 1}, {"write", 1, 0, 1, 0, 0}};
 
-std::vector<const stream::Loops*> usable_loops() {
-  std::vector<const stream::Loops*> loops;
+const stream::Loops& loops_for(const std::string& wanted) {
+  switch (choose_isa(wanted)) {
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2");
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    loops.push_back(&stream::kAvx512);
-  if (avx2 && __builtin_cpu_supports("fma")) loops.push_back(&stream::kAvx2);
-  if (avx2) loops.push_back(&stream::kAvx2NoFma);
+    case Isa::kAvx512:
+      return stream::kAvx512;
+    case Isa::kAvx2:
+      return stream::kAvx2;
+    case Isa::kAvx2NoFma:
+      return stream::kAvx2NoFma;
 #endif
-  loops.push_back(&stream::kGeneric);
-  return loops;
-}
-
-const stream::Loops& choose_loops(const std::string& isa) {
-  std::vector<std::string> names;
-  for (const stream::Loops* loops : usable_loops()) {
-    if (isa.empty() || isa == loops->isa) return *loops;
-    names.push_back(loops->isa);
+    default:
+      return stream::kGeneric;
   }
-  throw std::runtime_error("cpu/stream: instruction set not usable here: " +
-                           unknown_name("isa", isa, names, static_cast<int>(names.size())));
 }
 
 struct FreeDeleter {
@@ -68,13 +59,15 @@ Array allocate(std::int64_t floats) {
   return Array(memory);
 }
 
+double largest(double a, double b) { return std::isnan(a) || a >= b ? a : b; }
+
 float value_at(int array, std::int64_t i) { return static_cast<float>((i * (array + 1)) % 13 - 6); }
 
 class Stream : public Kernel {
  public:
   Stream(const Operation& operation, std::int64_t bytes, int threads, const RunOptions& options)
       : operation_(operation),
-        loops_(choose_loops(options.isa)),
+        loops_(loops_for(options.isa)),
         threads_(threads),
         floats_(std::max<std::int64_t>(kLineFloats,
                                        bytes / operation.arrays / threads / 4 / kLineFloats * kLineFloats)) {}
@@ -89,7 +82,8 @@ class Stream : public Kernel {
   Check check() override {
     run(1);
     double worst = 0;
-    for (const Part& part : parts_) worst = largest(worst, error_of(part));
+    for (const Part& part : parts_)
+      worst = largest(worst, stream::result_error(operation_.name, part.arrays[0].get(), part.sum, floats_));
     fill();
     return check_within(worst, 0, std::string("cpu/stream/") + operation_.name + " against the plain loop");
   }
@@ -135,8 +129,6 @@ class Stream : public Kernel {
     float sum = 0;
   };
 
-  static double largest(double a, double b) { return std::isnan(a) || a >= b ? a : b; }
-
   // Each thread touches its own part first, so that it lies in the memory next to it.
   void fill() {
 #pragma omp parallel for num_threads(threads_) schedule(static, 1)
@@ -158,19 +150,6 @@ class Stream : public Kernel {
       else
         part.sum = loops_.read(a, floats_);
     }
-  }
-
-  double error_of(const Part& part) const {
-    double worst = 0, sum = 0;
-    for (std::int64_t i = 0; i < floats_; ++i) {
-      double expected = value_at(0, i);
-      sum += expected;
-      if (operation_.arrays == 3) expected = value_at(1, i) + kScale * value_at(2, i);
-      if (operation_.arrays == 2) expected = value_at(1, i);
-      if (operation_.reads == 0) expected = kScale;
-      worst = largest(worst, std::abs(part.arrays[0].get()[i] - expected));
-    }
-    return operation_.writes == 0 ? largest(worst, std::abs(part.sum - sum)) : worst;
   }
 
   const Operation& operation_;
@@ -213,5 +192,19 @@ const FamilyRegistration registration{
      }}};
 
 }  // namespace
+
+double stream::result_error(const char* operation_name, const float* a, float sum, std::int64_t n) {
+  const std::string operation = operation_name;
+  double worst = 0, expected_sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    double expected = value_at(0, i);
+    expected_sum += expected;
+    if (operation == "copy") expected = value_at(1, i);
+    if (operation == "triad") expected = value_at(1, i) + kScale * value_at(2, i);
+    if (operation == "write") expected = kScale;
+    worst = largest(worst, std::abs(a[i] - expected));
+  }
+  return operation == "read" ? largest(worst, std::abs(sum - expected_sum)) : worst;
+}
 
 }  // namespace mlpwatt

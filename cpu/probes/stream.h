@@ -18,6 +18,12 @@ struct Loops {
   void (*write)(float* a, float s, std::int64_t n);
 };
 
+/// What the probe's check() is made of: the largest error of one thread's part after one pass of `operation`
+/// over the probe's own start values. NaN where the result has one.
+/// @param a the first array, n floats
+/// @param sum what read returned; ignored by the others
+double result_error(const char* operation, const float* a, float sum, std::int64_t n);
+
 extern const Loops kGeneric;
 #if defined(__x86_64__)
 extern const Loops kAvx2, kAvx2NoFma, kAvx512;

@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "cpu/isa.h"
+#include "cpu/probes/chase.h"
 #include "cpu/probes/stream.h"
 #include "cpu/probes/sweep.h"
 #include "kernels/kernel.h"
@@ -34,13 +36,9 @@ std::vector<Benchmark> benchmarks_of(const std::string& family, const RunOptions
 }
 
 std::vector<std::string> usable_isas() {
-  std::vector<std::string> isas;
-  for (const char* isa : {"avx512", "avx2", "avx2_nofma", "generic"}) try {
-      benchmarks_of("cpu/stream", options_with(isa)).front().make(options_with(isa));
-      isas.push_back(isa);
-    } catch (const std::runtime_error&) {
-    }
-  return isas;
+  std::vector<std::string> names;
+  for (const Isa isa : available_isas()) names.push_back(isa_name(isa));
+  return names;
 }
 
 TEST(Sweep, FromFourKibToFourTimesTheLastCache) {
@@ -158,7 +156,45 @@ TEST(Stream, CostCountsTheLoopsOwnBytes) {
 
 TEST(Stream, AnInstructionSetThatIsNotThereIsRefused) {
   const auto benchmarks = benchmarks_of("cpu/stream", options_with());
-  EXPECT_THROW(benchmarks.front().make(options_with("neon9")), std::runtime_error);
+  EXPECT_THROW(benchmarks.front().make(options_with("neon9")), std::invalid_argument);
+}
+
+TEST(Stream, TheCheckSeesOneWrongFloatAndANan) {
+  std::vector<float> a(64);
+  float sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] = static_cast<float>(i % 13) - 6;
+  EXPECT_EQ(stream::result_error("read", a.data(), sum, 64), 0);
+  EXPECT_EQ(stream::result_error("read", a.data(), sum + 1, 64), 1);
+  EXPECT_FALSE(check_within(stream::result_error("read", a.data(), NAN, 64), 0, "").passed);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(2 * i % 13) - 6;
+  EXPECT_EQ(stream::result_error("copy", a.data(), 0, 64), 0);
+  a[63] += 2;
+  EXPECT_EQ(stream::result_error("copy", a.data(), 0, 64), 2);
+  for (std::size_t i = 0; i < a.size(); ++i)
+    a[i] = static_cast<float>(2 * i % 13) - 6 + 3 * (static_cast<float>(3 * i % 13) - 6);
+  EXPECT_EQ(stream::result_error("triad", a.data(), 0, 64), 0);
+  a[0] = NAN;
+  EXPECT_FALSE(check_within(stream::result_error("triad", a.data(), 0, 64), 0, "").passed);
+  a.assign(64, 3);
+  EXPECT_EQ(stream::result_error("write", a.data(), 0, 64), 0);
+  a[40] = 0;
+  EXPECT_EQ(stream::result_error("write", a.data(), 0, 64), 3);
+}
+
+TEST(Chase, TheCheckSeesABrokenRing) {
+  std::vector<chase::Line> lines(10);
+  const auto link = [&](std::size_t period) {
+    for (std::size_t i = 0; i < lines.size(); ++i) lines[i].next = &lines[(i + 1) % period];
+  };
+  link(10);
+  EXPECT_TRUE(chase::check_ring(lines.data(), 10).passed);
+  EXPECT_FALSE(chase::check_ring(lines.data(), 11).passed);
+  EXPECT_FALSE(chase::check_ring(lines.data(), 9).passed);
+  link(5);  // half of the lines are never loaded; two turns do end at the start
+  EXPECT_FALSE(chase::check_ring(lines.data(), 10).passed);
+  link(10);
+  lines[9].next = &lines[3];  // never comes back to the start
+  EXPECT_FALSE(chase::check_ring(lines.data(), 10).passed);
 }
 
 TEST(Chase, EveryRingIsWhole) {
