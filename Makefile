@@ -87,7 +87,7 @@ $(BUILD)/mlpwatt: $(OBJECTS)
 
 $(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ)
 	@echo "  LINK  $@"
-	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock -o $@
+	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock $(if $(HAVE_SDE),-lsde) -o $@
 
 -include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d)
 

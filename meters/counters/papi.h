@@ -1,0 +1,33 @@
+#pragma once
+// The PAPI source's parts that tests drive with events of their own.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "meters/counters/counter_source.h"
+
+namespace mlpwatt {
+
+/// One way to count a vocabulary name: PAPI events, summed, times a factor.
+struct PapiRecipe {
+  std::string name;                 ///< in the vocabulary
+  std::vector<std::string> events;  ///< presets ("PAPI_L1_DCM") or native ("perf::PAGE-FAULTS")
+  double factor = 1;
+  bool times_line = false;  ///< times the line size of the first-level cache
+};
+
+/// Ways in order of preference; several for a name.
+std::vector<PapiRecipe> default_papi_recipes();
+
+/// How counting reaches the kernel's threads.
+enum class PapiReach {
+  kAuto,    ///< attach where the kernel lets PAPI, else the team
+  kAttach,  ///< one event set attached to every thread of the process, whoever made it
+  kTeam,    ///< one event set in every thread of the caller's OpenMP team
+};
+
+std::unique_ptr<CounterSource> make_papi_source(std::vector<PapiRecipe> recipes = default_papi_recipes(),
+                                                PapiReach reach = PapiReach::kAuto);
+
+}  // namespace mlpwatt
