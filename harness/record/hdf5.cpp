@@ -1,5 +1,7 @@
 #include "harness/record/hdf5.h"
 
+#include <cstdint>
+
 namespace mlpwatt::hdf5 {
 namespace {
 
