@@ -1,0 +1,12 @@
+// The plain loops as the compiler makes them for avx2.
+#if defined(__x86_64__)
+#include "cpu/twins/loops.h"
+
+namespace mlpwatt::gemm_twin {
+namespace {
+#include "cpu/twins/loops_impl.h"
+}  // namespace
+
+LoopTable loops_avx2() { return {ikj, ijk, jki}; }
+}  // namespace mlpwatt::gemm_twin
+#endif
