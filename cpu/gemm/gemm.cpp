@@ -68,7 +68,8 @@ Gemm::Gemm(GemmProblem problem, Isa isa, int threads, const GemmBlocking& blocki
     packed_a_ = AlignedFloats(ceil_div(problem.m, kernels_.mr) * kernels_.mr * blocking_.kc);
   if (blocking_.pack_b)
     packed_b_ = AlignedFloats(ceil_div(problem.n, kernels_.nr) * kernels_.nr * blocking_.kc);
-  if (problem.k > blocking_.kc) partial_ = AlignedFloats(problem.m * problem.n);
+  if (problem.k > blocking_.kc && problem.layout == GemmLayout::kTN)
+    partial_ = AlignedFloats(problem.m * problem.n);
 }
 
 void Gemm::pack(const TeamMember& member, const Operands& x, std::int64_t p0, std::int64_t kc) {
@@ -142,6 +143,8 @@ void Gemm::compute(const TeamMember& member, const Operands& x, std::int64_t p0,
 void Gemm::run(const TeamMember& member, const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
                float* c, std::int64_t ldc, const Epilogue& epilogue) {
   const bool ta = problem_.layout == GemmLayout::kTN, tb = problem_.layout == GemmLayout::kNT;
+  if (epilogue.kind == Epilogue::Kind::kAdam && !ta)
+    throw std::invalid_argument("gemm: Adam finishes weight gradients (tn) only");
   const Operands x{a, ta ? 1 : lda, ta ? lda : 1, b, tb ? 1 : ldb, tb ? ldb : 1, c, ldc, epilogue};
   const bool packs = blocking_.pack_a || blocking_.pack_b;
   for (std::int64_t p0 = 0; p0 < problem_.k; p0 += blocking_.kc) {

@@ -8,8 +8,8 @@ namespace mlpwatt {
 /// NaN where there is nothing to say (no values, or too few for an interval).
 struct Summary {
   double median, mean, minimum, maximum;
-  double mad;            ///< median absolute deviation from the median, unscaled
-  double stddev;         ///< sample standard deviation (n - 1)
+  double mad;     ///< median absolute deviation from the median, unscaled
+  double stddev;  ///< sample standard deviation (n - 1)
   double low95, high95;  ///< distribution-free interval of the median, coverage >= 95 %
 };
 

@@ -1,7 +1,5 @@
 #include "harness/record/hdf5.h"
 
-#include <cstdint>
-
 namespace mlpwatt::hdf5 {
 namespace {
 

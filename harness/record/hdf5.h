@@ -3,7 +3,6 @@
 
 #include <hdf5.h>
 
-#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>

@@ -39,7 +39,7 @@ const Table& machine_table() {
 const Table& meters_table() {
   static const Table table("meters", "meter", "One row a meter and domain that looked on.",
                            {
-                               {"name", T, "", "meter", "Which meter."},
+                               {"meter", T, "", "meter", "Which meter."},
                                {"domain", T, "", "domain", "What it covers: node, package0, dram0, gpu0 ..."},
                                {"provenance", T, "", "provenance", "measured, modelled or simulated."},
                                {"unit", T, "", "unit of its readings", "W or J."},

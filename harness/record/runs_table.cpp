@@ -1,7 +1,6 @@
 // The columns of /runs.
 
 #include "harness/record/table.h"
-#include "meters/counters/counter_source.h"
 
 namespace mlpwatt {
 namespace {
@@ -84,21 +83,6 @@ std::vector<Column> time_columns() {
   };
 }
 
-/// Every name of the counters' vocabulary in each provenance it can have.
-std::vector<Column> counter_columns() {
-  std::vector<Column> columns;
-  for (const CounterName& counter : counter_vocabulary())
-    for (const Provenance provenance : {Provenance::kMeasured, Provenance::kSimulated})
-      columns.push_back({counter_column(counter.name, provenance), R, counter.unit,
-                         counter.name + " per step, " + to_string(provenance),
-                         counter.description + ", per step; the exact event stands in counter_details",
-                         to_string(provenance)});
-  columns.push_back({"counter_details", T, "", "counter details",
-                     "JSON object by counter: exact event, source, steps and threads it covers, pass, or "
-                     "the reason why there is no value; native events with their values."});
-  return columns;
-}
-
 std::vector<Column> cost_columns() {
   return {
       {"flops", O, "1", "FLOPs per step", "Every multiply and every add.", "computed"},
@@ -112,7 +96,8 @@ std::vector<Column> cost_columns() {
        "computed"},
       {"compulsory_write_bytes", O, "B", "compulsory writes per step", "Each output and state once.",
        "computed"},
-      {"working_set_l_bytes", O, "B", "working set l", "Inter-layer: replicated + distributed.", "computed"},
+      {"working_set_l_bytes", O, "B", "working set l", "Inter-layer: replicated + distributed.",
+       "computed"},
       {"working_set_f_bytes", O, "B", "working set f", "Forward pass.", "computed"},
       {"working_set_b_bytes", O, "B", "working set b", "Backward pass.", "computed"},
       {"working_set_d_bytes", O, "B", "working set d", "Dataset.", "computed"},
@@ -135,7 +120,7 @@ std::vector<Column> cost_columns() {
 const Table& runs_table() {
   static const Table table("runs", "run", "One row a run: one kernel, one configuration, one window.", [] {
     std::vector<Column> columns = identity_columns();
-    for (auto more : {time_columns(), cost_columns(), counter_columns()})
+    for (auto more : {time_columns(), cost_columns()})
       columns.insert(columns.end(), more.begin(), more.end());
     return columns;
   }());

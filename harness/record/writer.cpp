@@ -241,9 +241,6 @@ Writer::Writer(std::string path, WriterOptions options) : state_(std::make_uniqu
   const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   if (state_->options.in_memory) H5Pset_fapl_core(access.get(), 1 << 20, false);
   const Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
-  // One node of the chunk index per column is allocated whole: at the default width 2 KiB a column, which
-  // is most of a small file. Small files have few chunks a column.
-  if (state_->options.in_memory) H5Pset_istore_k(creation.get(), 2);
   H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   state_->file = own(H5Fcreate(state_->temporary.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()),

@@ -206,6 +206,7 @@ TEST(Gemm, EveryEpilogueMatchesItsFormula) {
       }
       ASSERT_TRUE(out.guards_intact() && before.guards_intact()) << describe(c);
     }
+    if (layout != GemmLayout::kTN) continue;  // only weight gradients end in Adam
     Epilogue adam;
     adam.kind = Epilogue::Kind::kAdam;
     adam.adam = {0.01f, 0.9f, 0.999f, 1e-7f};

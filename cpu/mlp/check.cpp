@@ -1,0 +1,114 @@
+#include "cpu/mlp/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace mlpwatt {
+
+namespace {
+// float32 sums of up to a few thousand terms against double: 1e-7 a rounding, growing with depth.
+constexpr double kGradientTolerance = 5e-4;
+constexpr double kLossTolerance = 2e-4;
+constexpr double kMeanMoveTolerance = 0.05;  // of the distance steps * learning rate
+
+std::string format(const char* text, const std::string& name, double got, double want, double bound) {
+  char line[240];
+  std::snprintf(line, sizeof line, text, name.c_str(), got, want, bound);
+  return line;
+}
+
+/// Largest |got - want| of one tensor; NaN when any is NaN.
+struct Difference {
+  double error = 0, got = 0, want = 0, largest = 0;
+  std::size_t index = 0;
+};
+Difference compare(const std::vector<double>& got, const std::vector<double>& want, double scale) {
+  Difference d;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    const double error = std::abs(got[i] * scale - want[i]);
+    d.largest = std::max(d.largest, std::abs(want[i]));
+    if (!(error <= d.error)) {
+      d.error = error, d.index = i, d.got = got[i] * scale, d.want = want[i];
+      if (std::isnan(error)) return d;
+    }
+  }
+  return d;
+}
+}  // namespace
+
+Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows) {
+  Dataset part = data;
+  train_rows = std::min(train_rows, data.train_rows());
+  test_rows = std::min(test_rows, data.test_rows);
+  part.rows = train_rows + test_rows;
+  part.test_rows = test_rows;
+  const auto take = [&](const std::vector<float>& from, std::int64_t width, std::vector<float>& to) {
+    to.assign(from.begin(), from.begin() + train_rows * width);
+    const auto test = from.begin() + data.train_rows() * width;
+    to.insert(to.end(), test, test + test_rows * width);
+  };
+  take(data.x, data.info.features, part.x);
+  take(data.y, data.info.outputs, part.y);
+  return part;
+}
+
+Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
+                              const reference::Adam& adam, std::uint64_t seed, int steps) {
+  const reference::Parameters initial = reference::initial_parameters(network, seed);
+  engine.set_parameters(initial);
+  reference::Trainer oracle(network, initial, adam);
+  Check verdict{true, "", 0, kGradientTolerance};
+  for (int s = 0; s < steps; ++s) {
+    const int b = s % engine.train_batches();
+    const std::int64_t first = std::int64_t{b} * batch,
+                       rows = std::min<std::int64_t>(batch, data.train_rows() - first);
+    const float* x = data.x.data() + first * data.info.features;
+    const float* y = data.y.data() + first * data.info.outputs;
+    reference::Parameters gradients;
+    if (s == 0) oracle.loss_and_gradients(x, y, rows, gradients);
+    const double want = oracle.step(x, y, rows), got = engine.train(&b, 1);
+    const double bound = kLossTolerance * (1 + std::abs(want));
+    if (!(std::abs(got - want) <= bound))
+      return {
+          false,
+          format("%s: loss %.9g, reference %.9g, bound %.3g", "step " + std::to_string(s), got, want, bound),
+          std::abs(got - want), bound};
+    if (s > 0) continue;
+    const reference::Parameters moments = engine.first_moments();
+    for (int k = 0; k < network.depth(); ++k)
+      for (const bool bias : {false, true}) {
+        const std::string name =
+            (bias ? "bias gradient of layer " : "weight gradient of layer ") + std::to_string(k);
+        const auto& wanted = bias ? gradients.biases[k] : gradients.weights[k];
+        const Difference d =
+            compare(bias ? moments.biases[k] : moments.weights[k], wanted, 1 / (1 - adam.beta1));
+        const double allowed = kGradientTolerance * d.largest + 1e-9;
+        if (!(d.error <= allowed))
+          return {false,
+                  format("%s: %.9g, reference %.9g, bound %.3g", name + "[" + std::to_string(d.index) + "]",
+                         d.got, d.want, allowed),
+                  d.error, allowed};
+        if (d.largest > 0) verdict.error = std::max(verdict.error, d.error / d.largest);
+      }
+  }
+  const reference::Parameters moved = engine.parameters();
+  double total = 0;
+  std::int64_t count = 0;
+  for (int k = 0; k < network.depth(); ++k) {
+    for (std::size_t i = 0; i < moved.weights[k].size(); ++i, ++count)
+      total += std::abs(moved.weights[k][i] - oracle.parameters().weights[k][i]);
+    for (std::size_t i = 0; i < moved.biases[k].size(); ++i, ++count)
+      total += std::abs(moved.biases[k][i] - oracle.parameters().biases[k][i]);
+  }
+  const double mean = total / static_cast<double>(count),
+               bound = kMeanMoveTolerance * steps * adam.learning_rate;
+  if (!(mean <= bound))
+    return {false,
+            format("%s differ by %.3g on average after training (%.0f steps), bound %.3g", "parameters", mean,
+                   steps, bound),
+            mean, bound};
+  return verdict;
+}
+
+}  // namespace mlpwatt

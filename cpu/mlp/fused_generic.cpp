@@ -1,0 +1,22 @@
+// Fused-engine micro-kernels, generic: panels of 8 lanes.
+
+#include <cstdint>
+#include <utility>
+
+#include "cpu/mlp/fused_kernels.h"
+
+namespace mlpwatt {
+namespace {
+constexpr int kVectorBytes = 16;
+constexpr int kVectors = 2;  // of one panel row
+constexpr int kRows = 4;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
+constexpr int kDotRows = 2;  // weight gradient: kDotRows x 4 sums beside their operands
+#include "cpu/mlp/fused_impl.h"
+}  // namespace
+
+const FusedKernels& fused_kernels_generic() {
+  static const FusedKernels table{Isa::kGeneric, kPanel, forward,     backward, weight_gradient,
+                                  loss,          adam,   column_sums, exp_many, log_many};
+  return table;
+}
+}  // namespace mlpwatt

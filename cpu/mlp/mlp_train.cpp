@@ -1,0 +1,173 @@
+// The catalogue's cpu/mlp_train/<dataset>/<shape>/<size>/<depth>: one training step (forward, loss, backward,
+// Adam) of every network of the study's grid.
+
+#include <algorithm>
+#include <mutex>
+#include <random>
+
+#include "cpu/mlp/check.h"
+#include "cpu/mlp/engine.h"
+#include "kernels/kernel.h"
+
+namespace mlpwatt {
+namespace {
+
+/// Kernels of one run mostly share a dataset: the last one loaded is kept.
+std::shared_ptr<const Dataset> shared_dataset(const std::string& name, const DatasetOptions& options) {
+  static std::mutex mutex;
+  static std::string last_key;
+  static std::shared_ptr<const Dataset> last;
+  const std::string key = name + '\n' + options.data_dir + '\n' +
+                          std::to_string(static_cast<int>(options.source)) + '\n' +
+                          std::to_string(options.seed);
+  const std::lock_guard lock(mutex);
+  if (key != last_key) {
+    last = std::make_shared<const Dataset>(load_dataset(name, options));
+    last_key = key;
+  }
+  return last;
+}
+
+class MlpTrainKernel : public Kernel {
+ public:
+  MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
+      : network_(network), dataset_(std::move(dataset)), options_(options) {
+    engine_options_.isa = choose_isa(options.isa);
+    engine_options_.threads = options.threads;
+    engine_options_.algorithm = options.algorithm;
+    engine_options_.batch = options.batch;
+    engine_options_.hierarchy = options.hierarchy;
+  }
+
+  void set_up() override {
+    data_ = shared_dataset(dataset_, options_.dataset);
+    engine_ = make_engine(network_, *data_, engine_options_);
+    engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
+    // Batches in a new seeded order each epoch, as the study's training does with rows; rows were shuffled
+    // once.
+    constexpr std::size_t kOrder = 4096;
+    std::mt19937_64 random(options_.seed);
+    std::vector<int> epoch(engine_->train_batches());
+    for (std::size_t i = 0; i < epoch.size(); ++i) epoch[i] = static_cast<int>(i);
+    do {
+      for (std::size_t i = epoch.size(); i > 1; --i) std::swap(epoch[i - 1], epoch[random() % i]);
+      order_.insert(order_.end(), epoch.begin(), epoch.end());
+    } while (order_.size() < kOrder);
+  }
+
+  Check check() override {
+    // The same engine, instruction set and team on the first rows: ten steps of whole batches where the
+    // scalar reference can follow in time, fewer rows and steps for larger networks.
+    constexpr double kReferenceMacs = 3e8;  // ~0.3 s
+    const double macs_per_row = 3.0 * static_cast<double>(network_.parameters());
+    const int rows = static_cast<int>(
+        std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(options_.batch)));
+    const int steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / rows, 1.0, 10.0));
+    const Dataset part = first_rows(*data_, rows + rows / 2, rows);
+    EngineOptions options = engine_options_;
+    options.batch = rows;
+    options.threads = engine_->threads();
+    options.algorithm = engine_->algorithm();
+    const auto engine = make_engine(network_, part, options);
+    return check_against_reference(*engine, network_, part, rows, options.adam, options_.seed, steps);
+  }
+
+  void run(std::int64_t steps) override {
+    while (steps > 0) {
+      const std::int64_t here =
+          std::min<std::int64_t>(steps, static_cast<std::int64_t>(order_.size() - next_));
+      loss_ = engine_->train(order_.data() + next_, here);
+      next_ = (next_ + here) % order_.size();
+      steps -= here;
+    }
+  }
+
+  Cost cost() const override {
+    // An epoch has whole batches and a partial one: the mean step, rounded down to whole operations.
+    const std::int64_t rows = data_->train_rows(), whole = rows / options_.batch,
+                       rest = rows % options_.batch;
+    const Cost full = mlp_train_cost(network_, options_.batch, data_->rows);
+    if (rest == 0 || whole == 0)
+      return whole == 0 ? mlp_train_cost(network_, static_cast<int>(rest), data_->rows) : full;
+    const Cost last = mlp_train_cost(network_, static_cast<int>(rest), data_->rows);
+    const auto mean = [&](std::int64_t of_full, std::int64_t of_last) {
+      return (whole * of_full + of_last) / (whole + 1);
+    };
+    Cost cost = full;
+    cost.multiplies = mean(full.multiplies, last.multiplies);
+    cost.adds = mean(full.adds, last.adds);
+    cost.study_forward_macs = mean(full.study_forward_macs, last.study_forward_macs);
+    cost.study_backward_macs = mean(full.study_backward_macs, last.study_backward_macs);
+    cost.compulsory_read_bytes = mean(full.compulsory_read_bytes, last.compulsory_read_bytes);
+    cost.compulsory_write_bytes = mean(full.compulsory_write_bytes, last.compulsory_write_bytes);
+    return cost;
+  }
+
+  std::map<std::string, std::string> facts() const override {
+    return {{"isa", isa_name(engine_options_.isa)},
+            {"threads", std::to_string(engine_->threads())},
+            {"algorithm", engine_->algorithm()},
+            {"dataset_source", data_->source},
+            {"dataset_checksum", data_->checksum}};
+  }
+
+ private:
+  Network network_;
+  std::string dataset_;
+  RunOptions options_;
+  EngineOptions engine_options_;
+  std::shared_ptr<const Dataset> data_;
+  std::unique_ptr<MlpEngine> engine_;
+  std::vector<int> order_;
+  std::size_t next_ = 0;
+  double loss_ = 0;
+};
+
+/// The quick suite's networks: the shipped dataset, sizes that cross each cache level, shallow to deep.
+bool is_quick(const std::string& dataset, Shape shape, std::int64_t size, int depth) {
+  struct Pick {
+    Shape shape;
+    std::int64_t size;
+    int depth;
+  };
+  static constexpr Pick kPicks[] = {{Shape::kRectangle, 64, 2},      {Shape::kRectangle, 256, 4},
+                                    {Shape::kRectangle, 1024, 2},    {Shape::kTrapezoid, 4096, 5},
+                                    {Shape::kRectangle, 4096, 10},   {Shape::kTrapezoid, 16384, 5},
+                                    {Shape::kExponential, 16384, 4}, {Shape::kRectangleResidual, 65536, 6},
+                                    {Shape::kWideFirst4x, 65536, 4}, {Shape::kRectangle, 262144, 5},
+                                    {Shape::kRectangle, 1048576, 3}, {Shape::kRectangle, 1048576, 8}};
+  return dataset == "wine_quality_white" &&
+         std::any_of(std::begin(kPicks), std::end(kPicks),
+                     [&](const Pick& p) { return p.shape == shape && p.size == size && p.depth == depth; });
+}
+
+void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& visit) {
+  for (const DatasetInfo& info : all_datasets())
+    for (const Shape shape : all_shapes())
+      for (const std::int64_t size : all_sizes())
+        for (const int depth : all_depths()) {
+          if (canonical_shape(shape, depth) != shape) continue;  // depth-2 duplicates
+          Benchmark benchmark;
+          benchmark.name = "cpu/mlp_train/" + info.name + "/" + shape_name(shape) + "/" +
+                           std::to_string(size) + "/" + std::to_string(depth);
+          benchmark.family = "cpu/mlp_train";
+          benchmark.parameters = {{"dataset", info.name},
+                                  {"shape", shape_name(shape)},
+                                  {"size", size},
+                                  {"depth", std::int64_t{depth}}};
+          benchmark.quick = is_quick(info.name, shape, size, depth);
+          // Whether the network exists is found out when it is made: the search is too slow for 27,300 names.
+          benchmark.make = [info, shape, size, depth](const RunOptions& o) {
+            return std::make_unique<MlpTrainKernel>(
+                make_network(shape, size, depth, info.features, info.outputs, info.task), info.name, o);
+          };
+          visit(benchmark);
+        }
+}
+
+const FamilyRegistration registration{
+    {"cpu/mlp_train", "cpu", "training steps of the study's networks: <dataset>/<shape>/<size>/<depth>",
+     enumerate}};
+
+}  // namespace
+}  // namespace mlpwatt

@@ -1,0 +1,50 @@
+#include "cpu/mlp/parameter_layout.h"
+
+namespace mlpwatt {
+
+namespace {
+// Every layer starts on its own cache line, so that no two threads' shares of different layers meet in one.
+std::int64_t align(std::int64_t floats) { return (floats + 15) / 16 * 16; }
+}  // namespace
+
+ParameterLayout::ParameterLayout(const Network& network, WeightOrder order)
+    : network_(network), order_(order) {
+  for (int k = 0; k < network.depth(); ++k) {
+    weights_.push_back(size_);
+    size_ += align(static_cast<std::int64_t>(network.input_width(k)) * network.widths[k]);
+    biases_.push_back(size_);
+    size_ += align(network.widths[k]);
+  }
+}
+
+template <typename Visit>
+void ParameterLayout::each_weight(const Visit& visit) const {
+  for (int k = 0; k < network_.depth(); ++k) {
+    const std::int64_t in = network_.input_width(k), out = network_.widths[k];
+    for (std::int64_t o = 0; o < out; ++o) {
+      for (std::int64_t i = 0; i < in; ++i)
+        visit(k, o * in + i, weights_[k] + (order_ == WeightOrder::kOutIn ? o * in + i : i * out + o));
+    }
+  }
+}
+
+void ParameterLayout::from_reference(const reference::Parameters& parameters, float* flat) const {
+  each_weight([&](int k, std::int64_t reference_index, std::int64_t index) {
+    flat[index] = static_cast<float>(parameters.weights[k][reference_index]);
+  });
+  for (int k = 0; k < network_.depth(); ++k)
+    for (int o = 0; o < network_.widths[k]; ++o)
+      flat[biases_[k] + o] = static_cast<float>(parameters.biases[k][o]);
+}
+
+reference::Parameters ParameterLayout::to_reference(const float* flat) const {
+  reference::Parameters parameters = reference::make_parameters(network_);
+  each_weight([&](int k, std::int64_t reference_index, std::int64_t index) {
+    parameters.weights[k][reference_index] = flat[index];
+  });
+  for (int k = 0; k < network_.depth(); ++k)
+    for (int o = 0; o < network_.widths[k]; ++o) parameters.biases[k][o] = flat[biases_[k] + o];
+  return parameters;
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,303 @@
+// Both training engines against the double reference: every shape, loss, instruction set and team size, over
+// widths and batches around the panel boundaries.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "cpu/mlp/check.h"
+#include "cpu/mlp/engine.h"
+#include "cpu/mlp/fused_kernels.h"
+#include "kernels/kernel.h"
+
+namespace mlpwatt {
+namespace {
+
+/// A learnable little dataset of any size and task.
+Dataset make_data(int features, int outputs, Task task, std::int64_t train_rows, std::int64_t test_rows,
+                  std::uint64_t seed) {
+  Dataset data;
+  data.info = {"test", train_rows + test_rows, features, outputs, task};
+  data.source = "synthetic";
+  data.rows = train_rows + test_rows;
+  data.test_rows = test_rows;
+  std::mt19937_64 random(seed);
+  const auto uniform = [&] { return static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-53); };
+  for (std::int64_t r = 0; r < data.rows; ++r) {
+    float sum = 0;
+    for (int f = 0; f < features; ++f) {
+      data.x.push_back(uniform());
+      sum += data.x.back() * static_cast<float>(f % 3 + 1);
+    }
+    const int label = static_cast<int>(sum * 7) % std::max(outputs, 2);
+    for (int o = 0; o < outputs; ++o)
+      data.y.push_back(task == Task::kMulticlass ? (o == label ? 1.0f : 0.0f)
+                       : task == Task::kBinary   ? static_cast<float>(label % 2)
+                                                 : uniform());
+  }
+  return data;
+}
+
+struct Case {
+  Network network;
+  int batch;
+  std::int64_t train_rows;
+  EngineOptions options;
+};
+
+std::string describe(const Case& c) {
+  std::string text = c.options.algorithm + " " + isa_name(c.options.isa) + " threads " +
+                     std::to_string(c.options.threads) + " task " + task_name(c.network.task) +
+                     (c.network.residual ? " residual" : "") + " batch " + std::to_string(c.batch) +
+                     " rows " + std::to_string(c.train_rows) + " widths " + std::to_string(c.network.inputs);
+  for (const int w : c.network.widths) text += "-" + std::to_string(w);
+  return text;
+}
+
+Hierarchy small_hierarchy() {
+  Hierarchy h;
+  h.cores = 3;
+  h.levels = {{"L1", 8 << 10}, {"L2", 64 << 10}, {"L3", 1 << 20}};
+  return h;
+}
+
+std::vector<Case> random_cases(unsigned seed, int count) {
+  std::mt19937_64 random(seed);
+  const auto pick = [&](const std::vector<int>& from) { return from[random() % from.size()]; };
+  std::vector<Case> cases;
+  for (const Isa isa : available_isas())
+    for (const char* algorithm : {"fused", "blocked"})
+      for (int i = 0; i < count; ++i) {
+        Case c;
+        const Task task = static_cast<Task>(i % 3);
+        c.network.task = task;
+        c.network.inputs = pick({1, 2, 4, 5, 11, 16, 17, 31, 33, 63, 65});
+        c.network.residual = i % 2 == 1;
+        const int hidden = 1 + static_cast<int>(random() % 4),
+                  same = pick({1, 2, 3, 5, 6, 7, 13, 16, 17, 31, 33, 64, 65});
+        for (int h = 0; h < hidden; ++h)
+          c.network.widths.push_back(
+              c.network.residual ? same : pick({1, 2, 3, 4, 5, 6, 7, 13, 15, 16, 17, 33, 65}));
+        c.network.widths.push_back(task == Task::kMulticlass ? pick({2, 3, 7, 10}) : 1);
+        c.batch = pick({1, 2, 15, 16, 17, 63, 64, 65, 100, 256, 300});
+        c.train_rows = c.batch * 2 + pick({0, 1, c.batch / 2});  // a partial last batch, mostly
+        c.options.isa = isa;
+        c.options.algorithm = algorithm;
+        c.options.threads = 1 + static_cast<int>(random() % 3);
+        c.options.batch = c.batch;
+        c.options.hierarchy = small_hierarchy();
+        cases.push_back(c);
+      }
+  return cases;
+}
+
+TEST(Mlp, GradientsAndTenStepsFollowTheReference) {
+  int seed = 0;
+  for (const Case& c : random_cases(21, 36)) {
+    const Dataset data =
+        make_data(c.network.inputs, c.network.outputs(), c.network.task, c.train_rows, 20, ++seed);
+    const auto engine = make_engine(c.network, data, c.options);
+    ASSERT_STREQ(engine->algorithm(), c.options.algorithm.c_str());
+    ASSERT_EQ(engine->threads(), c.options.threads);
+    const Check check = check_against_reference(*engine, c.network, data, c.batch, c.options.adam, seed, 10);
+    ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
+  }
+}
+
+TEST(Mlp, EvaluationAgreesWithTheReferenceOnBothSplits) {
+  int seed = 100;
+  for (const Case& c : random_cases(22, 6)) {
+    const Dataset data =
+        make_data(c.network.inputs, c.network.outputs(), c.network.task, c.train_rows, 137, ++seed);
+    const auto engine = make_engine(c.network, data, c.options);
+    const reference::Parameters initial = reference::initial_parameters(c.network, seed);
+    engine->set_parameters(initial);
+    const reference::Trainer oracle(c.network, initial);
+    for (const Split split : {Split::kTrain, Split::kTest}) {
+      const std::int64_t first = split == Split::kTrain ? 0 : data.train_rows();
+      const std::int64_t rows = split == Split::kTrain ? data.train_rows() : data.test_rows;
+      const auto want = oracle.evaluate(data.x.data() + first * data.info.features,
+                                        data.y.data() + first * data.info.outputs, rows);
+      const auto got = engine->evaluate(split);
+      ASSERT_FALSE(!(std::abs(got.loss - want.loss) <= 1e-5 * (1 + want.loss))) << describe(c);
+      if (c.network.task == Task::kRegression)
+        ASSERT_TRUE(std::isnan(got.accuracy)) << describe(c);
+      else  // a tie in float may fall the other way
+        ASSERT_FALSE(!(std::abs(got.accuracy - want.accuracy) <= 1.01 / static_cast<double>(rows)))
+            << describe(c);
+    }
+  }
+}
+
+TEST(Mlp, AHundredStepsStayWithTheReference) {
+  DatasetOptions options;
+  const Dataset data = load_dataset("wine_quality_white", options);
+  for (const Shape shape : all_shapes())
+    for (const char* algorithm : {"fused", "blocked"}) {
+      const Network network =
+          make_network(shape, 1024, 4, data.info.features, data.info.outputs, data.info.task);
+      EngineOptions engine_options;
+      engine_options.isa = available_isas().back();
+      engine_options.algorithm = algorithm;
+      engine_options.threads = 2;
+      engine_options.hierarchy = small_hierarchy();
+      const auto engine = make_engine(network, data, engine_options);
+      const Check check = check_against_reference(*engine, network, data, 256, engine_options.adam, 5, 100);
+      EXPECT_TRUE(check.passed) << shape_name(shape) << " " << algorithm << ": " << check.detail;
+    }
+}
+
+TEST(Mlp, RerunsAreBitEqual) {
+  const Dataset data = make_data(13, 5, Task::kMulticlass, 500, 50, 3);
+  Network network{13, {17, 17, 9, 5}, false, Task::kMulticlass};
+  for (const char* algorithm : {"fused", "blocked"})
+    for (const int threads : {1, 2, 3}) {
+      EngineOptions options;
+      options.isa = available_isas().back();
+      options.algorithm = algorithm;
+      options.threads = threads;
+      options.hierarchy = small_hierarchy();
+      std::vector<reference::Parameters> results;
+      std::vector<double> losses;
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        const auto engine = make_engine(network, data, options);
+        engine->set_parameters(reference::initial_parameters(network, 1));
+        const int order[] = {0, 1, 1, 0, 1};
+        losses.push_back(engine->train(order, 5));
+        results.push_back(engine->parameters());
+      }
+      for (int repeat = 1; repeat < 3; ++repeat) {
+        EXPECT_EQ(losses[0], losses[repeat]) << algorithm << " " << threads;
+        EXPECT_EQ(results[0].weights, results[repeat].weights) << algorithm << " " << threads;
+        EXPECT_EQ(results[0].biases, results[repeat].biases) << algorithm << " " << threads;
+      }
+    }
+}
+
+/// An engine whose results are bent on the way out.
+class BrokenEngine : public MlpEngine {
+ public:
+  enum class Fault { kGradient, kLoss, kNan };
+  BrokenEngine(std::unique_ptr<MlpEngine> inner, Fault fault) : inner_(std::move(inner)), fault_(fault) {
+    train_batches_ = inner_->train_batches();
+  }
+  const char* algorithm() const override { return inner_->algorithm(); }
+  int threads() const override { return inner_->threads(); }
+  double train(const int* batches, std::int64_t count) override {
+    const double loss = inner_->train(batches, count);
+    return fault_ == Fault::kLoss ? loss * 1.01 : fault_ == Fault::kNan ? std::nan("") : loss;
+  }
+  reference::Evaluation evaluate(Split split) override { return inner_->evaluate(split); }
+  void set_parameters(const reference::Parameters& p) override { inner_->set_parameters(p); }
+  reference::Parameters parameters() const override { return inner_->parameters(); }
+  reference::Parameters first_moments() const override {
+    reference::Parameters moments = inner_->first_moments();
+    if (fault_ == Fault::kGradient) moments.weights[1][2] += 0.1 * std::abs(moments.weights[1][0]) + 1e-4;
+    return moments;
+  }
+
+ private:
+  std::unique_ptr<MlpEngine> inner_;
+  Fault fault_;
+};
+
+TEST(Mlp, TheCheckCatchesABrokenEngine) {
+  const Dataset data = make_data(6, 3, Task::kMulticlass, 300, 30, 4);
+  const Network network{6, {9, 8, 3}, false, Task::kMulticlass};
+  EngineOptions options;
+  options.threads = 1;
+  options.algorithm = "fused";
+  options.hierarchy = small_hierarchy();
+  using Fault = BrokenEngine::Fault;
+  for (const Fault fault : {Fault::kGradient, Fault::kLoss, Fault::kNan}) {
+    BrokenEngine engine(make_engine(network, data, options), fault);
+    const Check check = check_against_reference(engine, network, data, 256, options.adam, 1, 3);
+    EXPECT_FALSE(check.passed) << "fault " << static_cast<int>(fault) << " went unseen";
+    EXPECT_FALSE(check.detail.empty());
+  }
+  EXPECT_FALSE(check_within(std::nan(""), 1.0, "a NaN").passed);
+}
+
+TEST(Mlp, APoisonedWeightIsSeen) {
+  const Dataset data = make_data(6, 3, Task::kMulticlass, 300, 30, 4);
+  const Network network{6, {9, 8, 3}, false, Task::kMulticlass};
+  for (const Isa isa : available_isas())
+    for (const char* algorithm : {"fused", "blocked"}) {
+      EngineOptions options;
+      options.isa = isa;
+      options.threads = 1;
+      options.algorithm = algorithm;
+      options.hierarchy = small_hierarchy();
+      const auto engine = make_engine(network, data, options);
+      reference::Parameters poisoned = reference::initial_parameters(network, 1);
+      poisoned.weights[0][3] = std::nan("");
+      engine->set_parameters(poisoned);
+      const int batch = 0;
+      EXPECT_TRUE(std::isnan(engine->train(&batch, 1))) << algorithm << " " << isa_name(isa);
+    }
+}
+
+TEST(Mlp, ExpAndLogAreWithinTwoUnitsInTheLastPlace) {
+  constexpr int kCount = 1 << 16;
+  std::vector<float> x(kCount), y(kCount);
+  std::mt19937_64 random(1);
+  for (const Isa isa : available_isas()) {
+    for (float& v : x) v = static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-53 * 160 - 80);
+    fused_kernels(isa).exp_many(x.data(), y.data(), kCount);
+    for (int i = 0; i < kCount; ++i) {
+      const double want = std::exp(static_cast<double>(x[i]));
+      ASSERT_FALSE(!(std::abs(y[i] - want) <= 2 * 0x1p-23 * want)) << "exp " << x[i] << " " << isa_name(isa);
+    }
+    for (float& v : x)
+      v = static_cast<float>(std::exp(static_cast<double>(random() >> 11) * 0x1p-53 * 60 - 30));
+    fused_kernels(isa).log_many(x.data(), y.data(), kCount);
+    for (int i = 0; i < kCount; ++i) {
+      const double want = std::log(static_cast<double>(x[i]));
+      ASSERT_FALSE(!(std::abs(y[i] - want) <= 2 * 0x1p-23 * (std::abs(want) + 1e-1)))
+          << "log " << x[i] << " " << isa_name(isa);
+    }
+  }
+}
+
+TEST(Mlp, EveryQuickEntryPassesItsCheck) {
+  RunOptions options;
+  options.hierarchy = small_hierarchy();
+  options.threads = 2;
+  int checked = 0;
+  for (const Family& family : catalogue())
+    if (family.name == "cpu/mlp_train")
+      family.enumerate(options, [&](const Benchmark& benchmark) {
+        if (!benchmark.quick || std::get<std::int64_t>(benchmark.parameters.at("size")) > 65536) return;
+        auto kernel = benchmark.make(options);
+        kernel->set_up();
+        const Check check = kernel->check();
+        EXPECT_TRUE(check.passed) << benchmark.name << ": " << check.detail;
+        kernel->run(3);
+        EXPECT_GT(kernel->cost().flops(), 0);
+        ++checked;
+      });
+  EXPECT_GE(checked, 8);
+}
+
+TEST(Mlp, WrongRequestsAreNamed) {
+  const Dataset data = make_data(6, 3, Task::kMulticlass, 30, 3, 4);
+  const Network network{6, {9, 3}, false, Task::kMulticlass};
+  EngineOptions options;
+  options.hierarchy = small_hierarchy();
+  options.algorithm = "clever";
+  try {
+    make_engine(network, data, options);
+    FAIL() << "accepted";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("clever"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("fused"), std::string::npos);
+  }
+  const Network wider{7, {9, 3}, false, Task::kMulticlass};
+  options.algorithm = "";
+  EXPECT_THROW(make_engine(wider, data, options), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace mlpwatt
