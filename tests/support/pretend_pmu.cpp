@@ -92,8 +92,9 @@ extern "C" pfm_err_t pfm_get_pmu_info(pfm_pmu_t pmu, pfm_pmu_info_t* info) {
   for (int other = PFM_PMU_NONE; other < PFM_PMU_MAX; ++other) {
     pfm_pmu_info_t found{};
     found.size = sizeof found;
+    // as PAPI decides: any present core PMU but the architectural one
     known = known || (real(static_cast<pfm_pmu_t>(other), &found) == PFM_SUCCESS && found.is_present &&
-                      found.is_dfl && found.type == PFM_PMU_TYPE_CORE);
+                      found.type == PFM_PMU_TYPE_CORE && std::strcmp(found.name, "ix86arch") != 0);
   }
   if (!known) {
     info->is_dfl = 1;

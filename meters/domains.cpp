@@ -1,0 +1,167 @@
+#include "meters/domains.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <set>
+
+namespace mlpwatt {
+namespace {
+
+constexpr const char* kNode = "node";
+
+bool has_energy(const ChannelEnergy& each) { return !std::isnan(each.gross.joules); }
+
+/// Orders channels of the same domain: the one to trust first.
+bool better(const ChannelEnergy& a, const ChannelEnergy& b) {
+  if (has_energy(a) != has_energy(b)) return has_energy(a);
+  const int flags_a = std::popcount(a.gross.flags), flags_b = std::popcount(b.gross.flags);
+  if (flags_a != flags_b) return flags_a < flags_b;
+  return has_energy(a) && a.gross.uncertainty_j() < b.gross.uncertainty_j();
+}
+
+std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, Provenance provenance,
+                                   const std::string& without) {
+  std::vector<std::size_t> best;  // of each domain
+  for (std::size_t i = 0; i < energies.size(); ++i) {
+    const Channel& channel = energies[i].channel;
+    if (channel.provenance != provenance || channel.domain == without) continue;
+    const auto known = std::find_if(best.begin(), best.end(), [&](std::size_t j) {
+      return energies[j].channel.domain == channel.domain;
+    });
+    if (known == best.end())
+      best.push_back(i);
+    else if (better(energies[i], energies[*known]))
+      *known = i;
+  }
+  const auto present = [&](const std::string& domain) {
+    return std::any_of(best.begin(), best.end(),
+                       [&](std::size_t j) { return energies[j].channel.domain == domain; });
+  };
+  const auto parent_of = [&](const std::string& domain) -> std::string {
+    for (const ChannelEnergy& each : energies)
+      if (each.channel.domain == domain) return each.channel.parent;
+    return "";
+  };
+  std::vector<std::size_t> outer;
+  for (const std::size_t i : best) {
+    const Channel& channel = energies[i].channel;
+    bool inside = !channel.duplicate_of.empty() && present(channel.duplicate_of);
+    inside = inside || (channel.domain != kNode && present(kNode));
+    std::set<std::string> seen;
+    for (std::string up = channel.parent; !up.empty() && seen.insert(up).second; up = parent_of(up))
+      inside = inside || present(up);
+    if (!inside) outer.push_back(i);
+  }
+  return outer;
+}
+
+/// Sum of some member energies, or NaN when one has none.
+Energy sum_of(const std::vector<ChannelEnergy>& energies, const std::vector<std::size_t>& parts,
+              Energy ChannelEnergy::*which) {
+  Energy sum;
+  sum.joules = 0;
+  std::vector<std::pair<std::string, double>> accuracy_of_meter;
+  sum.distinct_updates = parts.empty() ? 0 : std::numeric_limits<std::int64_t>::max();
+  double quantisation = 0, sampling = 0, edges = 0;
+  for (const std::size_t i : parts) {
+    const Energy& part = energies[i].*which;
+    sum.joules += part.joules;
+    sum.seconds = part.seconds;
+    sum.flags |= part.flags;
+    sum.readings += part.readings;
+    sum.failures += part.failures;
+    sum.wraps += part.wraps;
+    sum.distinct_updates = std::min(sum.distinct_updates, part.distinct_updates);
+    if (sum.reason.empty()) sum.reason = part.reason;
+    quantisation += part.quantisation_j * part.quantisation_j;
+    sampling += part.sampling_j * part.sampling_j;
+    edges += part.edges_j * part.edges_j;
+    // One instrument's gain is wrong for all its domains alike.
+    const auto meter = std::find_if(accuracy_of_meter.begin(), accuracy_of_meter.end(),
+                                    [&](const auto& each) { return each.first == energies[i].meter; });
+    if (meter == accuracy_of_meter.end())
+      accuracy_of_meter.emplace_back(energies[i].meter, part.accuracy_j);
+    else
+      meter->second += part.accuracy_j;
+  }
+  sum.quantisation_j = std::sqrt(quantisation);
+  sum.sampling_j = std::sqrt(sampling);
+  sum.edges_j = std::sqrt(edges);
+  for (const auto& [meter, accuracy] : accuracy_of_meter)
+    sum.accuracy_j = std::hypot(sum.accuracy_j, accuracy);
+  return sum;
+}
+
+}  // namespace
+
+std::vector<std::size_t> top_level(const std::vector<ChannelEnergy>& energies, Provenance provenance) {
+  return outermost(energies, provenance, "");
+}
+
+std::optional<TotalEnergy> total_energy(const std::vector<ChannelEnergy>& energies, Provenance provenance) {
+  TotalEnergy total;
+  total.parts = top_level(energies, provenance);
+  if (total.parts.empty()) return std::nullopt;
+  total.provenance = provenance;
+  total.gross = sum_of(energies, total.parts, &ChannelEnergy::gross);
+  total.net = sum_of(energies, total.parts, &ChannelEnergy::net);
+  total.idle_w = 0;
+  std::set<std::string> meters;
+  for (const std::size_t i : total.parts) {
+    total.idle_w += energies[i].idle.watts;
+    total.domains += (total.domains.empty() ? "" : "+") + energies[i].channel.domain;
+    if (meters.insert(energies[i].meter).second)
+      total.meters += (total.meters.empty() ? "" : "+") + energies[i].meter;
+  }
+  return total;
+}
+
+std::optional<ChannelEnergy> rest_of_node(const std::vector<ChannelEnergy>& energies) {
+  const std::vector<std::size_t> top = top_level(energies, Provenance::kMeasured);
+  if (top.size() != 1 || energies[top.front()].channel.domain != kNode) return std::nullopt;
+  const std::vector<std::size_t> inside = outermost(energies, Provenance::kMeasured, kNode);
+  const ChannelEnergy& node = energies[top.front()];
+  if (inside.empty() || !has_energy(node)) return std::nullopt;
+  ChannelEnergy rest;
+  rest.meter = node.meter;
+  rest.channel = node.channel;
+  rest.channel.domain = "rest";
+  rest.channel.parent = kNode;
+  for (const auto which : {&ChannelEnergy::gross, &ChannelEnergy::net}) {
+    const Energy domains = sum_of(energies, inside, which);
+    Energy& difference = rest.*which;
+    difference = node.*which;
+    difference.joules -= domains.joules;
+    difference.accuracy_j = std::hypot(difference.accuracy_j, domains.accuracy_j);
+    difference.quantisation_j = std::hypot(difference.quantisation_j, domains.quantisation_j);
+    difference.sampling_j = std::hypot(difference.sampling_j, domains.sampling_j);
+    difference.edges_j = std::hypot(difference.edges_j, domains.edges_j);
+    difference.flags |= domains.flags;
+  }
+  rest.idle.watts = node.idle.watts;
+  for (const std::size_t i : inside) rest.idle.watts -= energies[i].idle.watts;
+  // The node's meter sees everything: a negative rest means a wrong clock or a wrong join.
+  if (rest.gross.joules < -2 * rest.gross.uncertainty_j()) {
+    rest.gross.flags |= kExceedsNode;
+    rest.net.flags |= kExceedsNode;
+    rest.gross.reason = node.meter + ": the domains inside the node add up to more than the node";
+  }
+  return rest;
+}
+
+int ee_hpc_wg_level(const ChannelEnergy& energy) {
+  const Channel& channel = energy.channel;
+  const Energy& gross = energy.gross;
+  if (channel.domain != kNode || channel.provenance != Provenance::kMeasured || gross.flags != 0) return 0;
+  if (!has_energy(energy) || gross.seconds < 60 || gross.distinct_updates < kLeastUpdates) return 0;
+  const double interval_s = gross.seconds / static_cast<double>(gross.distinct_updates);
+  // An accuracy nobody states satisfies no level.
+  if (channel.accuracy_relative <= 0 || channel.accuracy_source == "assumed") return 0;
+  if (interval_s > 60 || channel.accuracy_relative > 0.05) return 0;
+  if (interval_s > 1 || channel.accuracy_relative > 0.02) return 1;
+  if (channel.kind != ReadingKind::kEnergyCounter || channel.accuracy_relative > 0.01) return 2;
+  return 3;
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,46 @@
+#pragma once
+// What energies of several domains say together: which are summed, what the node drew beside them, and the
+// level of the EE HPC WG's power-measurement methodology a window would satisfy.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "meters/energy.h"
+
+namespace mlpwatt {
+
+/// The energies of one channel over one window.
+struct ChannelEnergy {
+  std::string meter;
+  Channel channel;
+  Energy gross, net;  ///< with and without idle
+  Idle idle;
+};
+
+/// One answer for the machine.
+struct TotalEnergy {
+  std::vector<std::size_t> parts;  ///< indices of the channels that were summed
+  Energy gross, net;
+  double idle_w = std::numeric_limits<double>::quiet_NaN();
+  Provenance provenance = Provenance::kMeasured;
+  std::string domains;  ///< "node", "package0+package1+dram0"
+  std::string meters;
+};
+
+/// The channels of one provenance that no other of them contains or mirrors. Where several meters show the
+/// same domain, the one with fewest flags, then with least uncertainty; channels without energy last.
+std::vector<std::size_t> top_level(const std::vector<ChannelEnergy>& energies, Provenance provenance);
+/// Their sum; nullopt when there are none. Accuracies of one meter add up, everything else in quadrature.
+std::optional<TotalEnergy> total_energy(const std::vector<ChannelEnergy>& energies, Provenance provenance);
+
+/// The node minus the largest measured set of domains inside it: fans, disks, supplies' losses. nullopt
+/// when there is no node, or nothing inside it. Flagged when negative beyond twice its uncertainty.
+std::optional<ChannelEnergy> rest_of_node(const std::vector<ChannelEnergy>& energies);
+
+/// 1 to 3, or 0 when not even level 1: the whole node measured and no flag; level 1 at least 10 readings not
+/// more than 60 s apart over at least 60 s with an instrument of 5 %; level 2 readings at least once a second
+/// and 2 %; level 3 an energy counter and 1 %. The share of the machine is taken as whole: one node.
+int ee_hpc_wg_level(const ChannelEnergy& energy);
+
+}  // namespace mlpwatt

@@ -1,0 +1,79 @@
+#pragma once
+// The part of NVIDIA's management library that power needs, declared here because CUDA's tools do not bring
+// its header; the library comes with the driver and is loaded at run time.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mlpwatt {
+
+extern "C" {
+struct nvmlDevice_st;
+typedef nvmlDevice_st* NvmlDevice;
+
+union NvmlValue {
+  double d;
+  int si;
+  unsigned int ui;
+  unsigned long ul;
+  unsigned long long ull;
+  long long sll;
+  unsigned short us;
+};
+
+/// nvmlFieldValue_t
+struct NvmlField {
+  unsigned int field_id;
+  unsigned int scope_id;
+  long long timestamp_us;  ///< since 1970
+  long long latency_us;
+  unsigned int value_type;  ///< of NvmlType
+  int status;               ///< nvmlReturn_t of this field alone
+  NvmlValue value;
+};
+}
+
+enum NvmlStatus {
+  kNvmlSuccess = 0,
+  kNvmlUninitialized = 1,
+  kNvmlNotSupported = 3,
+  kNvmlNoPermission = 4,
+  kNvmlGpuIsLost = 15,
+};
+enum NvmlType { kNvmlDouble, kNvmlUint, kNvmlUlong, kNvmlUlonglong, kNvmlLonglong, kNvmlInt, kNvmlUshort };
+enum NvmlFieldId : unsigned { kNvmlPowerAverage = 185, kNvmlPowerInstant = 186 };
+
+/// The loaded library, initialised; shut down with the last copy.
+class NvmlLibrary {
+ public:
+  /// Errors: std::runtime_error when it cannot be loaded or lacks a function, or does not start.
+  explicit NvmlLibrary(const std::string& path);
+  ~NvmlLibrary();
+  NvmlLibrary(const NvmlLibrary&) = delete;
+  NvmlLibrary& operator=(const NvmlLibrary&) = delete;
+
+  const char* (*error_text)(int) = nullptr;
+  int (*device_count)(unsigned*) = nullptr;
+  int (*device_by_index)(unsigned, NvmlDevice*) = nullptr;
+  int (*device_by_uuid)(const char*, NvmlDevice*) = nullptr;
+  int (*device_uuid)(NvmlDevice, char*, unsigned) = nullptr;
+  int (*device_name)(NvmlDevice, char*, unsigned) = nullptr;
+  int (*power_usage_mw)(NvmlDevice, unsigned*) = nullptr;
+  int (*energy_mj)(NvmlDevice, unsigned long long*) = nullptr;
+  int (*field_values)(NvmlDevice, int, NvmlField*) = nullptr;   ///< nullptr in old drivers
+  int (*power_limit_mw)(NvmlDevice, unsigned*) = nullptr;       ///< may be nullptr
+  int (*mig_mode)(NvmlDevice, unsigned*, unsigned*) = nullptr;  ///< may be nullptr
+
+  std::string text(int status) const;
+
+ private:
+  int (*shutdown_)() = nullptr;
+  void* handle_ = nullptr;
+};
+
+/// A field as a number, whatever type this driver gives it; nullopt for a type nobody has defined.
+std::optional<double> nvml_number(const NvmlField& field);
+
+}  // namespace mlpwatt

@@ -1,0 +1,257 @@
+#include "meters/power_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+namespace mlpwatt {
+namespace {
+
+constexpr double kLeastIdle_s = 1, kMostIdle_s = 30, kModelIdle_s = 0.2;
+/// Beyond this nobody waits for a late reading.
+constexpr double kMostSettle_s = 5;
+
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words;
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');)
+    if (!word.empty()) words.push_back(word);
+  return words;
+}
+
+nlohmann::json section_of(const nlohmann::json& config, const std::string& name) {
+  return config.is_object() && config.contains(name) ? config[name] : nlohmann::json();
+}
+
+MeterFinding finding_of(const MeterEntry& entry, const MeterProbe& probe) {
+  return {entry.name, entry.summary, to_string(probe.state), probe.detail, probe.remedy};
+}
+
+/// The energy a clipped idle time cost: what happened outside it is not its business.
+Energy idle_energy(Series series, const Interval& idle) {
+  const Channel& channel = series.channel;
+  const double later = channel.lag_s + channel.averaging_s;
+  const Interval settled{idle.begin_s + channel.averaging_s, idle.end_s};
+  std::erase_if(series.readings, [&](const Reading& reading) {
+    return reading.monotonic_s < settled.begin_s || reading.monotonic_s > idle.end_s + later;
+  });
+  return integrate(series, settled.length_s() > 0 ? settled : idle);
+}
+
+}  // namespace
+
+nlohmann::json read_meter_config(const std::string& given) {
+  const char* variable = std::getenv("MLPWATT_METERS");
+  const std::string path = given.empty() && variable != nullptr ? variable : given;
+  if (path.empty()) return nullptr;
+  std::ifstream in(path);
+  if (!in) throw std::invalid_argument(fmt::format("meter configuration '{}' cannot be read", path));
+  nlohmann::json config;
+  try {
+    config = nlohmann::json::parse(in, nullptr, true, true);
+  } catch (const nlohmann::json::exception& error) {
+    throw std::invalid_argument(fmt::format("meter configuration '{}': {}", path, error.what()));
+  }
+  if (!config.is_object())
+    throw std::invalid_argument(fmt::format("meter configuration '{}' is no JSON object of meters", path));
+  std::vector<std::string> known{"calibration"};
+  for (const MeterEntry& entry : meter_entries()) known.push_back(entry.name);
+  for (const auto& [name, section] : config.items())
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw std::invalid_argument(fmt::format("meter configuration '{}': '{}' is no meter; known: {}", path,
+                                              name, fmt::join(known, ", ")));
+  return config;
+}
+
+std::vector<MeterFinding> find_meters(const nlohmann::json& config) {
+  std::vector<MeterFinding> findings;
+  for (const MeterEntry& entry : meter_entries())
+    findings.push_back(finding_of(entry, entry.open(section_of(config, entry.name))));
+  return findings;
+}
+
+PowerSession::PowerSession(const PowerOptions& options) : asked_idle_s_(options.idle_s) {
+  const std::vector<std::string> wanted = words_of(options.meters);
+  if (wanted.empty() || options.meters == "none") return;
+  const bool automatic = options.meters == "auto";
+  std::vector<std::unique_ptr<Meter>> meters;
+  std::set<std::string> used;
+  for (const bool fallback : {false, true})
+    for (const MeterEntry& entry : meter_entries()) {
+      if (entry.fallback != fallback) continue;
+      const auto names_it = [&](const std::string& word) {
+        return word == entry.name || word.starts_with(entry.name + ":");
+      };
+      const bool named = std::any_of(wanted.begin(), wanted.end(), names_it);
+      if (!named && !automatic) continue;
+      // A model beside an instrument would only confuse, unless asked for by name.
+      if (automatic && fallback && !meters.empty()) continue;
+      MeterProbe probe = entry.open(section_of(options.config, entry.name));
+      findings_.push_back(finding_of(entry, probe));
+      if (named && probe.state != MeterProbe::State::kFound)
+        throw std::runtime_error(fmt::format("meter {}: {}: {}{}", entry.name, to_string(probe.state),
+                                             probe.detail,
+                                             probe.remedy.empty() ? "" : "; remedy: " + probe.remedy));
+      for (std::unique_ptr<Meter>& meter : probe.meters) {
+        const std::string name = meter->name();
+        const bool chosen =
+            automatic || std::any_of(wanted.begin(), wanted.end(), [&](const std::string& word) {
+              return word == entry.name || word == name;
+            });
+        if (!chosen) continue;
+        for (const std::string& word : wanted)
+          if (word == entry.name || word == name) used.insert(word);
+        meters.push_back(std::move(meter));
+      }
+    }
+  if (!automatic)
+    for (const std::string& word : wanted)
+      if (!used.contains(word)) {
+        std::vector<std::string> known{"auto", "none"};
+        for (const MeterEntry& entry : meter_entries()) known.push_back(entry.name);
+        throw std::invalid_argument(
+            fmt::format("--meters: '{}' is no meter; known: {}", word, fmt::join(known, ", ")));
+      }
+  start(std::move(meters));
+}
+
+PowerSession::PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s)
+    : asked_idle_s_(idle_s) {
+  start(std::move(meters));
+}
+
+void PowerSession::start(std::vector<std::unique_ptr<Meter>> meters) {
+  for (const auto& meter : meters)
+    for (const Channel& channel : meter->channels()) channels_.push_back(channel);
+  if (!meters.empty()) sampler_ = std::make_unique<Sampler>(std::move(meters));
+}
+
+bool PowerSession::modelled_only() const {
+  return std::all_of(channels_.begin(), channels_.end(),
+                     [](const Channel& channel) { return channel.provenance != Provenance::kMeasured; });
+}
+
+double PowerSession::slowest_period_s() const {
+  double slowest = 0;
+  for (const Channel& channel : channels_) slowest = std::max(slowest, channel.update_period_s);
+  return slowest;
+}
+
+double PowerSession::idle_s() const {
+  if (!active()) return 0;
+  if (asked_idle_s_ >= 0) return asked_idle_s_;
+  return modelled_only() ? 0 : std::clamp(10 * slowest_period_s(), kLeastIdle_s, kMostIdle_s);
+}
+
+void PowerSession::be_idle(double seconds) {
+  if (!active() || seconds <= 0) return;
+  Interval idle;
+  idle.begin_s = monotonic_now_s();  // both marks inside: what is outside is no idle time
+  sampler_->mark();
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  sampler_->mark();
+  idle.end_s = monotonic_now_s();
+  (ended_ ? idle_after_ : idle_before_).push_back(idle);
+}
+
+void PowerSession::be_idle_once() {
+  if (!active() || !sitting_idle_.empty()) return;
+  const bool ended = std::exchange(ended_, false);
+  be_idle(modelled_only() ? kModelIdle_s : std::clamp(10 * slowest_period_s(), kLeastIdle_s, kMostIdle_s));
+  ended_ = ended;
+  const Interval idle = idle_before_.back();
+  idle_before_.clear();
+  sampler_->wait_past(idle.end_s, monotonic_now_s() + std::min(kMostSettle_s, 1.5 * slowest_period_s()));
+  for (const Series& series : sampler_->series(idle.begin_s))
+    sitting_idle_.push_back({idle_energy(series, idle)});
+}
+
+void PowerSession::begin_window() {
+  if (!active()) return;
+  ended_ = false;
+  idle_after_.clear();
+  cpu_at_begin_s_ = sampler_->cpu_s();
+  sampler_->mark();
+  window_ = {monotonic_now_s(), 0};
+}
+
+void PowerSession::end_window() {
+  if (!active()) return;
+  window_.end_s = monotonic_now_s();
+  sampler_->mark();
+  cpu_share_ = (sampler_->cpu_s() - cpu_at_begin_s_) / window_.length_s();
+  ended_ = true;
+}
+
+std::vector<ChannelEnergy> PowerSession::energies(const std::vector<Series>& all, const Interval& window,
+                                                  const std::vector<Interval>& idle) const {
+  std::vector<ChannelEnergy> energies;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Series& series = all[i];
+    ChannelEnergy energy{series.meter, series.channel, integrate(series, window), {}, {}};
+    std::vector<Energy> idle_times;
+    for (const Interval& each : idle) {
+      idle_times.push_back(idle_energy(series, each));
+      if (stood_still(series, each, window)) energy.gross.flags |= kStuck;
+    }
+    if (idle.empty() && i < sitting_idle_.size()) idle_times = sitting_idle_[i];
+    energy.idle = idle_power(idle_times);
+    energy.net = without_idle(energy.gross, energy.idle, series.channel);
+    energies.push_back(std::move(energy));
+  }
+  return energies;
+}
+
+double PowerSession::relative_uncertainty() const {
+  if (!active()) return 0;
+  const Interval so_far{window_.begin_s, monotonic_now_s()};
+  const std::vector<ChannelEnergy> now =
+      energies(sampler_->series(window_.begin_s - 10 * slowest_period_s()), so_far, {});
+  std::optional<TotalEnergy> total = total_energy(now, Provenance::kMeasured);
+  if (!total) total = total_energy(now, Provenance::kModelled);
+  if (!total || !(total->gross.joules > 0) || total->gross.distinct_updates < kLeastUpdates)
+    return std::numeric_limits<double>::infinity();
+  return total->gross.random_j() / total->gross.joules;
+}
+
+WindowPower PowerSession::result() {
+  WindowPower result;
+  if (!active() || !ended_) return result;
+  result.window = window_;
+  double until = window_.end_s, patience = 0;
+  for (const Channel& channel : channels_) {
+    const double late = channel.lag_s + channel.averaging_s + channel.update_period_s;
+    until = std::max(until, window_.end_s + late);
+    patience = std::max(patience, 1.5 * late);
+  }
+  // A model and a counter are complete at their marks; the others have to catch up.
+  if (patience > 0.01) sampler_->wait_past(until, window_.end_s + std::min(kMostSettle_s, patience));
+  result.idle = idle_before_;
+  result.idle.insert(result.idle.end(), idle_after_.begin(), idle_after_.end());
+  const double from =
+      (idle_before_.empty() ? window_.begin_s : idle_before_.front().begin_s) - 3 * slowest_period_s();
+  result.series = sampler_->series(from);
+  result.channels = energies(result.series, window_, result.idle);
+  result.measured = total_energy(result.channels, Provenance::kMeasured);
+  result.modelled = total_energy(result.channels, Provenance::kModelled);
+  result.rest = rest_of_node(result.channels);
+  for (const ChannelEnergy& each : result.channels)
+    result.ee_hpc_wg_level = std::max(result.ee_hpc_wg_level, ee_hpc_wg_level(each));
+  result.sampler_cpu_share = cpu_share_;
+  result.wall_offset_s = wall_offset_s();
+  idle_before_.clear();
+  idle_after_.clear();
+  ended_ = false;
+  sampler_->forget(window_.begin_s - 20 * slowest_period_s());
+  return result;
+}
+
+}  // namespace mlpwatt

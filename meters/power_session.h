@@ -1,0 +1,95 @@
+#pragma once
+// The watt-meters of a sitting: which are used, the idle times, the windows, and what each window cost.
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "meters/domains.h"
+#include "meters/sampler.h"
+
+namespace mlpwatt {
+
+/// What was asked for.
+struct PowerOptions {
+  std::string meters =
+      "none";  ///< auto, none, or names of meters (or of instances, "redfish:bmc17"), commas between
+  nlohmann::json config;  ///< one section a meter, under its name
+  /// Idle time before and after each window; negative = chosen by default_idle_s(), 0 = one for the sitting.
+  double idle_s = -1;
+};
+
+/// Reads a meter configuration. @param path "" = $MLPWATT_METERS, or none
+/// Errors: std::invalid_argument naming the file, and the line for what is no JSON.
+nlohmann::json read_meter_config(const std::string& path);
+
+/// What a meter said when it was asked.
+struct MeterFinding {
+  std::string name, summary, state, detail, remedy;
+};
+/// Every registered meter, opened and closed again.
+std::vector<MeterFinding> find_meters(const nlohmann::json& config);
+
+/// Everything a window leaves behind.
+struct WindowPower {
+  Interval window;
+  std::vector<ChannelEnergy> channels;
+  std::vector<Series> series;  ///< raw, in the order of the channels: from the idle time before to that after
+  std::optional<TotalEnergy> measured, modelled;
+  std::optional<ChannelEnergy> rest;
+  int ee_hpc_wg_level = 0;
+  double sampler_cpu_share = 0;  ///< of one processor, by the sampling threads during the window
+  std::vector<Interval> idle;
+  double wall_offset_s = 0;  ///< CLOCK_REALTIME - CLOCK_MONOTONIC at the window's end
+};
+
+class PowerSession {
+ public:
+  /// Opens the meters and starts sampling.
+  /// Errors: std::invalid_argument for a name that no meter has; std::runtime_error with the remedy for one
+  /// asked for by name that cannot be used.
+  explicit PowerSession(const PowerOptions& options);
+  /// The same with meters given, for tests.
+  PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s);
+
+  bool active() const { return sampler_ != nullptr; }
+  /// No real meter: everything comes from the model.
+  bool modelled_only() const;
+  const std::vector<MeterFinding>& findings() const { return findings_; }
+  /// Longest update period of any channel.
+  double slowest_period_s() const;
+  /// Idle time around every window: as asked for; by default 10 updates of the slowest meter, within
+  /// 1 and 30 s, and none around windows that only a model looks at.
+  double idle_s() const;
+
+  /// Sleeps and looks on. The idle time counts for the next window, and for the one just ended.
+  void be_idle(double seconds);
+  /// Looks on for as long as one idle time of the sitting needs, unless that was done already.
+  void be_idle_once();
+  void begin_window();
+  void end_window();
+  /// Inside a window: standard uncertainty without the accuracy class, relative to the energy so far, of the
+  /// total; infinite while a meter has fewer than 10 updates.
+  double relative_uncertainty() const;
+  /// Of the last window. Waits for the updates that the lag of the slower meters holds back.
+  WindowPower result();
+
+ private:
+  void start(std::vector<std::unique_ptr<Meter>> meters);
+  std::vector<ChannelEnergy> energies(const std::vector<Series>& series, const Interval& window,
+                                      const std::vector<Interval>& idle) const;
+  std::unique_ptr<Sampler> sampler_;
+  std::vector<Channel> channels_;
+  std::vector<MeterFinding> findings_;
+  double asked_idle_s_ = -1;
+  Interval window_;
+  double cpu_at_begin_s_ = 0, cpu_share_ = 0;
+  bool ended_ = false;
+  std::vector<Interval> idle_before_, idle_after_;
+  std::vector<std::vector<Energy>> sitting_idle_;  ///< by channel; when windows have none of their own
+};
+
+}  // namespace mlpwatt

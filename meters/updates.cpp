@@ -1,0 +1,271 @@
+#include "meters/updates.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+namespace mlpwatt {
+namespace {
+
+constexpr double kNever = -1e300;
+/// Unchanged for more than this many update periods = stuck.
+constexpr double kStuckPeriods = 5;
+/// Without a reading for more than this many periods = drop-out.
+constexpr double kGapPeriods = 2.5;
+/// A register may be updated this late, and then carries the energy of all that time.
+constexpr double kLateUpdate_s = 0.02;
+/// Above this many times the next highest decile = absurd, where the channel states no maximum.
+constexpr double kSpike = 10;
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// The quantum all values share, when it is coarser than the channel knows: BMCs deliver whole watts
+/// through interfaces that could carry microwatts.
+double shared_quantum(const std::vector<double>& values, double known) {
+  for (const double quantum : {100.0, 10.0, 1.0, 0.1, 0.01}) {
+    if (quantum <= known) break;
+    if (values.size() >= 3 && std::all_of(values.begin(), values.end(), [&](double value) {
+          return std::fabs(value / quantum - std::round(value / quantum)) < 1e-6;
+        }))
+      return quantum;
+  }
+  return known;
+}
+
+class Sifter {
+ public:
+  Sifter(const Series& series, const Interval& interval) : series_(series), interval_(interval) {}
+
+  Updates sift() {
+    limit_w_ = absurd_above();
+    find_period();
+    for (const Reading& reading : series_.readings) take(reading);
+    close_stretch(last_read_s_);
+    gap_until(interval_.end_s);
+    if (candidate_) flag(kOutOfRange, candidate_->monotonic_s, candidate_->monotonic_s);
+    for (const double step : series_.wall_steps_s) flag(kClockJump, step, step);
+    std::vector<double> values;
+    for (const Update& update : result_.list)
+      if (!update.held) values.push_back(update.value);
+    if (!counter()) result_.resolution = shared_quantum(values, series_.channel.resolution);
+    judge_stuck();
+    return result_;
+  }
+
+ private:
+  bool counter() const { return series_.channel.kind == ReadingKind::kEnergyCounter; }
+
+  void flag(EnergyFlag which, double from_s, double to_s) {
+    if (to_s >= interval_.begin_s && from_s <= interval_.end_s) result_.flags |= which;
+  }
+
+  void fail(const Reading& reading, std::string reason) {
+    if (!interval_.holds(reading.monotonic_s)) return;
+    ++result_.failures;
+    result_.flags |= kDropout;
+    if (result_.reason.empty())
+      result_.reason = reason.empty() ? series_.meter + ": no reading, no reason given" : std::move(reason);
+  }
+
+  /// Of powers: the channel's maximum, or an outlier bound from the readings around the interval.
+  double absurd_above() const {
+    if (series_.channel.maximum_w > 0) return series_.channel.maximum_w;
+    if (counter()) return 0;
+    std::vector<double> inside;
+    const double around = std::max(series_.channel.update_period_s, series_.poll_period_s);
+    for (const Reading& reading : series_.readings)
+      if (reading.value && std::isfinite(*reading.value) &&
+          reading.monotonic_s >= interval_.begin_s - around &&
+          reading.monotonic_s <= interval_.end_s + around)
+        inside.push_back(*reading.value);
+    if (inside.size() < 5) return 0;
+    const auto decile =
+        inside.begin() + static_cast<std::ptrdiff_t>(0.9 * static_cast<double>(inside.size() - 1));
+    std::nth_element(inside.begin(), decile, inside.end());
+    return *decile > 0 ? kSpike * *decile : 0;
+  }
+
+  /// Of the channel, else the usual gap between changes, else how often it is read.
+  void find_period() {
+    std::vector<double> reads, changes;
+    const Reading *before = nullptr, *changed = nullptr;
+    for (const Reading& reading : series_.readings) {
+      if (!reading.value) continue;
+      if (before != nullptr && reading.monotonic_s > before->monotonic_s)
+        reads.push_back(reading.monotonic_s - before->monotonic_s);
+      if (changed == nullptr || *changed->value != *reading.value) {
+        if (changed != nullptr) changes.push_back(reading.monotonic_s - changed->monotonic_s);
+        changed = &reading;
+      }
+      before = &reading;
+    }
+    poll_s_ = std::max(series_.poll_period_s, median(reads));
+    result_.period_s = series_.channel.update_period_s > 0 ? series_.channel.update_period_s
+                       : changes.size() >= 5               ? median(changes)
+                                                           : poll_s_;
+    step_s_ = std::max(result_.period_s, poll_s_);
+  }
+
+  void take(const Reading& reading) {
+    const double t = reading.monotonic_s;
+    if (interval_.holds(t)) ++result_.readings;
+    if (!reading.value) return fail(reading, reading.reason);
+    if (!std::isfinite(*reading.value))
+      return fail(reading, fmt::format("{}: {} is no reading", series_.meter, *reading.value));
+    if (last_read_s_ > kNever && repeats_or_runs_back(reading)) return;
+    if (!counter() && (*reading.value < 0 || (limit_w_ > 0 && *reading.value > limit_w_))) {
+      flag(kOutOfRange, t, t);
+      return fail(reading, fmt::format("{}: {} W is out of range", series_.meter, *reading.value));
+    }
+    double value = *reading.value;
+    if (counter() && last_raw_ && !unwrap(reading, value)) return;
+    gap_until(t);
+    const bool same =
+        last_raw_ && (reading.device_stamp && last_stamp_ ? *reading.device_stamp == *last_stamp_
+                                                          : *reading.value == *last_raw_);
+    if (!same) {
+      close_stretch(std::clamp(t - result_.period_s, last_update_s_, std::max(last_update_s_, last_read_s_)));
+      add(t, value);
+    }
+    last_raw_ = reading.value;
+    last_stamp_ = reading.device_stamp;
+    last_read_s_ = t;
+  }
+
+  /// Disorder in time: the reading is left out.
+  bool repeats_or_runs_back(const Reading& reading) {
+    const double t = reading.monotonic_s;
+    const bool same_stamp = reading.device_stamp && last_stamp_ && *reading.device_stamp == *last_stamp_;
+    const bool older_stamp = reading.device_stamp && last_stamp_ && *reading.device_stamp < *last_stamp_;
+    if (t > last_read_s_ && !older_stamp) return false;
+    // The same update read again, of a device that stamps them itself: its time is the same but for the
+    // microseconds of turning wall clock into monotonic.
+    if (same_stamp && last_read_s_ - t < 1e-3 && *reading.value == *last_raw_) return true;
+    flag(kClockJump, std::min(t, last_read_s_), std::max(t, last_read_s_));
+    return true;
+  }
+
+  /// Makes `value` joules since the first reading. False: the reading is put aside.
+  bool unwrap(const Reading& reading, double& value) {
+    const double elapsed_s = reading.monotonic_s - last_read_s_;
+    const double seconds = elapsed_s + std::max(kLateUpdate_s, result_.period_s);
+    double gain = value - *last_raw_;
+    const bool wrapped = gain < 0 && series_.channel.wrap_j > 0;
+    if (wrapped) gain += series_.channel.wrap_j;
+    if (gain < 0 || (limit_w_ > 0 && gain > limit_w_ * seconds)) {
+      // A glitch, or the counter began anew: the next reading tells which.
+      const bool follows = candidate_ && value >= *candidate_->value &&
+                           (limit_w_ <= 0 || value - *candidate_->value <=
+                                                 limit_w_ * (reading.monotonic_s - candidate_->monotonic_s +
+                                                             result_.period_s));
+      if (follows) {
+        begin_anew(reading);
+        return false;
+      }
+      candidate_ = reading;
+      return false;
+    }
+    if (candidate_) {
+      flag(kOutOfRange, candidate_->monotonic_s, candidate_->monotonic_s);
+      fail(*candidate_,
+           fmt::format("{}: {} J does not follow the reading before it", series_.meter, *candidate_->value));
+      candidate_.reset();
+    }
+    if (wrapped && reading.monotonic_s > interval_.begin_s && last_read_s_ < interval_.end_s) ++result_.wraps;
+    if (series_.channel.wrap_j > 0 && power_bound() * elapsed_s >= series_.channel.wrap_j)
+      flag(kWrappedTwice, last_read_s_, reading.monotonic_s);
+    joules_ += gain;
+    fastest_w_ = std::max(fastest_w_, gain / seconds);
+    value = joules_;
+    return true;
+  }
+
+  /// After a reset the power of before is assumed to have gone on until the new origin.
+  void begin_anew(const Reading& reading) {
+    flag(kDropout, last_read_s_, reading.monotonic_s);
+    if (result_.reason.empty() && interval_.holds(candidate_->monotonic_s))
+      result_.reason = fmt::format("{}: the counter began anew", series_.meter);
+    const double elapsed = joules_ > 0 ? last_read_s_ - first_read_s_ : 0;
+    if (elapsed > 0) joules_ += joules_ / elapsed * (candidate_->monotonic_s - last_read_s_);
+    joules_ += *reading.value - *candidate_->value;
+    candidate_.reset();
+    add(reading.monotonic_s, joules_);
+    last_raw_ = reading.value;
+    last_stamp_ = reading.device_stamp;
+    last_read_s_ = reading.monotonic_s;
+  }
+
+  /// What a counter can count per second at most: stated, or half as much again as was seen.
+  double power_bound() const { return limit_w_ > 0 ? limit_w_ : 1.5 * fastest_w_; }
+
+  void gap_until(double t) {
+    if (last_read_s_ > kNever && t - last_read_s_ > kGapPeriods * step_s_) flag(kDropout, last_read_s_, t);
+  }
+
+  void add(double t, double value) {
+    if (counter() && result_.list.empty()) value = 0;
+    const double since = last_read_s_ > kNever ? t - last_read_s_ : result_.period_s;
+    const double width = series_.channel.stamped_by_device ? 0
+                         : result_.period_s > 0            ? std::min(since, result_.period_s)
+                                                           : since;
+    result_.list.push_back({t - width / 2, width, value, false});
+    if (first_read_s_ <= kNever) first_read_s_ = t;
+    last_update_s_ = t;
+  }
+
+  /// The value stood from the last update until `until`: keep it there, and see whether that is too long.
+  void close_stretch(double until) {
+    if (result_.list.empty()) return;
+    const Update last = result_.list.back();
+    if (until - last_update_s_ > 0.5 * result_.period_s) {
+      if (!series_.channel.stamped_by_device && (!counter() || until - last_update_s_ > 2 * step_s_))
+        result_.list.push_back({until, result_.period_s, last.value, true});
+    }
+    if (until - last_update_s_ > kStuckPeriods * step_s_) stretches_.push_back({last_update_s_, until});
+  }
+
+  void judge_stuck() {
+    const bool stamps = last_stamp_.has_value();
+    for (const Interval& stretch : stretches_) {
+      if (stretch.end_s < interval_.begin_s || stretch.begin_s > interval_.end_s) continue;
+      const double value = last_raw_.value_or(0);
+      bool stuck = stamps || (!counter() && result_.resolution < 1e-4 * std::fabs(value));
+      if (counter() && !stamps) {
+        // A coarse counter may rest between two joules of a small power.
+        const double rest_s = last_read_s_ - first_read_s_ - stretch.length_s();
+        stuck = rest_s <= 0 || joules_ <= 0 ||
+                joules_ / rest_s * stretch.length_s() > 3 * series_.channel.resolution;
+      }
+      if (!stuck) continue;
+      result_.flags |= kStuck;
+      if (result_.reason.empty())
+        result_.reason = fmt::format("{}: {} has not moved for {:.3g} s", series_.meter,
+                                     series_.channel.domain, stretch.length_s());
+    }
+  }
+
+  const Series& series_;
+  const Interval& interval_;
+  Updates result_;
+  double limit_w_ = 0, poll_s_ = 0, step_s_ = 0, fastest_w_ = 0, joules_ = 0;
+  double first_read_s_ = kNever, last_read_s_ = kNever, last_update_s_ = kNever;
+  std::optional<double> last_raw_;
+  std::optional<std::int64_t> last_stamp_;
+  std::optional<Reading> candidate_;  ///< of a counter: does not follow; glitch or new origin
+  std::vector<Interval> stretches_;
+};
+
+}  // namespace
+
+Updates distinct_updates(const Series& series, const Interval& interval) {
+  return Sifter(series, interval).sift();
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,195 @@
+// Every meter against every fault. The table is written to meter-faults.md in the build folder from what the
+// runs showed; a cell is what was flagged, or why the fault cannot occur, and never empty.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+
+#include "meters/energy.h"
+#include "tests/meters/power/fault_rigs.h"
+#include "tests/support/meter_case.h"
+
+namespace mlpwatt::testing {
+
+const std::vector<FaultName>& all_faults() {
+  static const std::vector<FaultName> names = {
+      {Fault::kFrozen, "frozen value"},
+      {Fault::kDropout, "drop-out"},
+      {Fault::kWrap, "wrap"},
+      {Fault::kDoubleWrap, "double wrap"},
+      {Fault::kPermission, "no permission"},
+      {Fault::kGone, "gone mid-run"},
+      {Fault::kGarbage, "NaN or garbage"},
+      {Fault::kNegative, "negative"},
+      {Fault::kSpike, "spike"},
+      {Fault::kServerError, "error answer"},
+      {Fault::kHang, "hang"},
+      {Fault::kTruncated, "truncated"},
+      {Fault::kClockStep, "clock step of 1 h"},
+      {Fault::kDuplicateStamp, "duplicate stamps"},
+  };
+  return names;
+}
+
+std::vector<RigEntry>& rig_entries() {
+  static std::vector<RigEntry> entries;
+  return entries;
+}
+
+namespace {
+
+constexpr int kReads = 56, kWindowFrom = 18, kWindowTo = 46;
+
+struct Outcome {
+  Energy energy;
+  std::string name;
+};
+
+/// When the fault comes and goes, in readings.
+struct Span {
+  int from, to;
+};
+Span span_of(Fault fault) {
+  switch (fault) {
+    case Fault::kFrozen:
+    case Fault::kDuplicateStamp:
+      return {6, 38};  // across the window's begin
+    case Fault::kGone:
+      return {28, kReads};
+    case Fault::kSpike:
+    case Fault::kNegative:
+    case Fault::kClockStep:
+      return {28, 29};
+    default:
+      return {28, 32};
+  }
+}
+
+/// Reads the rig's meter over a window in which the fault comes, and mostly goes again. The reads are made
+/// one after the other and in time; for the integral they are put on a scripted clock, so that a loaded
+/// machine makes no gaps.
+Outcome run(FaultRig& rig, std::optional<Fault> fault) {
+  const Span span = fault ? span_of(*fault) : Span{kReads, kReads};
+  Series series;
+  series.meter = rig.meter().name();
+  series.channel = rig.meter().channels().at(rig.channel);
+  series.poll_period_s = rig.poll_s;
+  for (int n = 0; n < kReads; ++n) {
+    const bool on = n >= span.from && n < span.to;
+    if (n == span.to) rig.heal();
+    if (on)
+      rig.spoil(*fault, n);
+    else
+      rig.show(n);
+    const bool answers = !on || fault == Fault::kFrozen || fault == Fault::kDuplicateStamp;
+    const double timeout_s = answers ? 5 : fault == Fault::kGone ? 0.1 : rig.read_timeout_s;
+    Reading reading = checked_read(rig.meter(), timeout_s).at(rig.channel);
+    reading.monotonic_s = n * rig.poll_s;
+    series.readings.push_back(reading);
+  }
+  const Interval window{(kWindowFrom - 0.5) * rig.poll_s, (kWindowTo - 0.5) * rig.poll_s};
+  return {integrate(series, window), rig.meter().name()};
+}
+
+/// Any of these tells of the fault; the same run without it has no flag at all.
+unsigned expected(Fault fault) {
+  switch (fault) {
+    case Fault::kFrozen:  // for longer than a window is sampled by: too few updates, or the jump when it
+                          // moves again
+      return kStuck | kUnderSampled | kDropout;
+    case Fault::kDoubleWrap:
+      return kWrappedTwice;
+    case Fault::kGone:  // just before the window's end the last reading may still reach it
+      return kLost | kDropout;
+    case Fault::kNegative:
+    case Fault::kSpike:
+      return kOutOfRange;
+    case Fault::kClockStep:
+      return kClockJump;
+    case Fault::kDuplicateStamp:
+      return kClockJump | kStuck;
+    default:
+      return kDropout;
+  }
+}
+
+std::string cell_of(const Outcome& outcome) {
+  std::string reason = outcome.energy.reason.substr(0, 90);
+  for (char& c : reason) c = c == '|' ? '/' : c;
+  return fmt::format("flagged {}{}", flags_text(outcome.energy.flags), reason.empty() ? "" : ": " + reason);
+}
+
+std::string check(const RigEntry& entry, Fault fault) {
+  if (const auto never = entry.cannot.find(fault); never != entry.cannot.end()) {
+    EXPECT_FALSE(never->second.empty());
+    return "cannot occur: " + never->second;
+  }
+  const std::unique_ptr<FaultRig> rig = entry.make(fault);
+  if (!rig) {
+    ADD_FAILURE() << entry.meter << " could not be opened";
+    return "";
+  }
+  const Outcome outcome = run(*rig, fault);
+  if (fault == Fault::kWrap) {
+    EXPECT_EQ(outcome.energy.wraps, 1) << entry.meter << ": " << outcome.energy.reason;
+    EXPECT_EQ(outcome.energy.flags & ~kUnderSampled, 0u) << flags_text(outcome.energy.flags);
+    EXPECT_GT(outcome.energy.joules, 0);
+    return outcome.energy.wraps == 1 ? "counted: 1 wrap, energy goes on" : "";
+  }
+  EXPECT_NE(outcome.energy.flags & expected(fault), 0u)
+      << entry.meter << ": flags " << flags_text(outcome.energy.flags) << ", reason "
+      << outcome.energy.reason;
+  if (!outcome.energy.reason.empty()) {
+    EXPECT_EQ(outcome.energy.reason.rfind(outcome.name, 0), 0u) << outcome.energy.reason;
+  }
+  return (outcome.energy.flags & expected(fault)) != 0 ? cell_of(outcome) : "";
+}
+
+using Table = std::map<std::string, std::map<std::string, std::string>>;
+
+void write_table(const Table& table) {
+  const char* build = std::getenv("MLPWATT_BUILD");
+  std::ofstream out(std::string(build != nullptr ? build : "build") + "/meter-faults.md");
+  out << "# Meters and faults\n\nMade by the test MeterFaults.*: what each meter showed when its instrument "
+         "was "
+         "spoiled.\n";
+  for (const auto& [meter, cells] : table) {
+    out << "\n## " << meter << "\n\n| fault | what happened |\n|---|---|\n";
+    for (const FaultName& fault : all_faults())
+      out << "| " << fault.name << " | " << cells.at(fault.name) << " |\n";
+  }
+}
+
+TEST(MeterFaults, TheTableHasNoEmptyCell) {
+  Table table;
+  std::string missing;
+  for (const RigEntry& entry : rig_entries()) {
+    SCOPED_TRACE(entry.meter);
+    if (const std::string why = entry.unavailable ? entry.unavailable() : ""; !why.empty()) {
+      missing += (missing.empty() ? "" : "; ") + entry.meter + ": " + why;
+      for (const FaultName& fault : all_faults()) table[entry.meter][fault.name] = "not run: " + why;
+      continue;
+    }
+    {
+      const std::unique_ptr<FaultRig> healthy = entry.make(Fault::kDropout);
+      ASSERT_TRUE(healthy);
+      const Outcome fine = run(*healthy, std::nullopt);
+      EXPECT_EQ(fine.energy.flags, 0u)
+          << "without a fault: " << flags_text(fine.energy.flags) << ' ' << fine.energy.reason;
+    }
+    for (const FaultName& fault : all_faults()) {
+      SCOPED_TRACE(fault.name);
+      const std::string cell = check(entry, fault.fault);
+      EXPECT_FALSE(cell.empty()) << entry.meter << ", " << fault.name;
+      table[entry.meter][fault.name] = cell;
+    }
+  }
+  write_table(table);
+  if (!missing.empty()) GTEST_SKIP() << missing;
+}
+
+}  // namespace
+}  // namespace mlpwatt::testing

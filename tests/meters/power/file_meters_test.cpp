@@ -1,0 +1,440 @@
+// Meters made of files, each opened through its own registration over a tree that a waveform plays into.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "meters/domains.h"
+#include "meters/power/power_log.h"
+#include "tests/meters/trees.h"
+
+namespace mlpwatt::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// Opens and looks on over [begin, end] of the waveform's time, and a little beyond.
+std::vector<ChannelEnergy> measure(FileInstrument& instrument, double begin_s, double end_s) {
+  MeterProbe probe = open_meter(instrument.meter, instrument.config);
+  EXPECT_EQ(to_string(probe.state), "found") << probe.detail;
+  if (probe.state != MeterProbe::State::kFound) return {};
+  double late = 0.05;
+  for (const auto& meter : probe.meters)
+    for (const Channel& channel : meter->channels()) late = std::max(late, 3 * channel.update_period_s);
+  Sampler sampler(std::move(probe.meters));
+  const auto sleep_until = [&](double t) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::max(0.0, t - instrument.player->now_s())));
+  };
+  sleep_until(begin_s);
+  sampler.mark();
+  const Interval window{monotonic_now_s(), instrument.player->start_s() + end_s};
+  sleep_until(end_s);
+  sampler.mark();
+  sleep_until(end_s + late);
+  std::vector<ChannelEnergy> energies;
+  for (const Series& series : sampler.series(0))
+    energies.push_back({series.meter, series.channel, integrate(series, window), {}, {}});
+  return energies;
+}
+
+const ChannelEnergy& domain(const std::vector<ChannelEnergy>& energies, const std::string& name) {
+  static const ChannelEnergy none;
+  for (const ChannelEnergy& each : energies)
+    if (each.channel.domain == name) return each;
+  ADD_FAILURE() << "no domain " << name;
+  return none;
+}
+
+std::vector<FileInstrument> all_instruments(const Waveform& curve) {
+  std::vector<FileInstrument> all;
+  all.push_back(play_powercap(curve, 0.005, 60));
+  all.push_back(play_hwmon(curve, 0.1));
+  all.push_back(play_hwmon(curve, 0.1, true));
+  all.push_back(play_pm_counters(curve));
+  all.push_back(play_csv_log(curve));
+  return all;
+}
+
+TEST(FileMeters, ShowTheEnergyOfAPlayedWaveform) {
+  const Waveform curve = Waveform::random(11, 150, 400, 0.4, 60);
+  std::vector<FileInstrument> all = all_instruments(curve);
+  std::vector<std::vector<ChannelEnergy>> found(all.size());
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    threads.emplace_back([&, i] { found[i] = measure(all[i], 0.6, 2.8); });
+  for (std::thread& thread : threads) thread.join();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const ChannelEnergy& energy = domain(found[i], all[i].domain);
+    const double truth = all[i].gain * curve.joules(0.6, 2.8);
+    // A loaded machine plays late; what the meters must not do is lose or double anything.
+    EXPECT_NEAR(energy.gross.joules, truth, 0.15 * truth) << all[i].meter << ": " << energy.gross.reason;
+    EXPECT_EQ(energy.gross.flags & ~(kDropout | kStuck), 0u)
+        << all[i].meter << ": " << flags_text(energy.gross.flags);
+    EXPECT_GE(energy.gross.distinct_updates, 10) << all[i].meter;
+  }
+  EXPECT_GE(domain(found[0], "package0").gross.wraps, 3) << "660 J in a counter of 60 J";
+}
+
+// ---- powercap ---------------------------------------------------------------------------------
+
+TEST(Powercap, MirrorsAndPartsAreNotSummed) {
+  const Tree tree;
+  const auto zone = [&](const std::string& folder, const std::string& name, double joules,
+                        double wrap = 262143.33) { write_zone(tree, folder, name, joules, wrap); };
+  const auto set_all = [&](double j) {
+    zone("intel-rapl:0", "package-0", 100 + j);
+    zone("intel-rapl:0:0", "core", 40 + 0.5 * j);
+    zone("intel-rapl:0:1", "dram", 10 + 0.1 * j, 65712.99);
+    zone("intel-rapl:1", "package-1", 7000 + 2 * j, 65712.99);
+    zone("intel-rapl-mmio:0", "package-0", 100 + j);
+  };
+  set_all(0);
+  MeterProbe probe = open_meter("powercap", {{"root", tree.root()}});
+  ASSERT_EQ(to_string(probe.state), "found") << probe.detail;
+  std::vector<Series> series;
+  for (const Channel& channel : probe.meters[0]->channels())
+    series.push_back({"powercap", channel, 0.1, {}, {}});
+  for (int k = 0; k <= 40; ++k) {
+    set_all(10.0 * k);
+    const std::vector<Reading> readings = probe.meters[0]->read(1);
+    for (std::size_t i = 0; i < readings.size(); ++i) {
+      series[i].readings.push_back(readings[i]);
+      series[i].readings.back().monotonic_s = 0.1 * k;
+      series[i].channel.maximum_w = 500;
+    }
+  }
+  std::vector<ChannelEnergy> energies;
+  for (const Series& each : series)
+    energies.push_back({"powercap", each.channel, integrate(each, {1, 3}), {}, {}});
+  const std::optional<TotalEnergy> total = total_energy(energies, Provenance::kMeasured);
+  ASSERT_TRUE(total);
+  EXPECT_EQ(total->domains, "package0+dram0+package1");
+  EXPECT_NEAR(total->gross.joules, 3.1 * 200, 1);
+  EXPECT_EQ(domain(energies, "package0-mmio").channel.duplicate_of, "package0");
+  EXPECT_EQ(domain(energies, "core0").channel.parent, "package0");
+  EXPECT_NEAR(domain(energies, "package1").channel.wrap_j, 65712.99, 1e-6);
+  EXPECT_NEAR(domain(energies, "package0").channel.wrap_j, 262143.33, 1e-6);
+}
+
+TEST(Powercap, ThePlatformContainsThePackages) {
+  const Tree tree;
+  write_zone(tree, "intel-rapl:0", "package-0", 5, 1000);
+  write_zone(tree, "intel-rapl:0:0", "dram", 5, 1000);
+  write_zone(tree, "intel-rapl:1", "psys", 50, 1000);
+  const MeterProbe probe = open_meter("powercap", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 1u);
+  std::vector<ChannelEnergy> energies;
+  for (const Channel& channel : probe.meters[0]->channels()) {
+    ChannelEnergy energy{"powercap", channel, {}, {}, {}};
+    energy.gross.joules = energy.net.joules = 10;
+    energies.push_back(energy);
+  }
+  EXPECT_EQ(total_energy(energies, Provenance::kMeasured)->domains, "psys");
+}
+
+TEST(Powercap, DiesThatShowOneCounterCountOnce) {
+  for (const bool mirrored : {true, false}) {
+    const Tree tree;
+    write_zone(tree, "intel-rapl:0", "package-0-die-0", 500, 1000);
+    write_zone(tree, "intel-rapl:1", "package-0-die-1", mirrored ? 500 : 321, 1000);
+    const MeterProbe probe = open_meter("powercap", {{"root", tree.root()}});
+    ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+    EXPECT_EQ(probe.meters[0]->channels()[0].domain, "package0-die0");
+    EXPECT_EQ(probe.meters[0]->channels()[1].duplicate_of, mirrored ? "package0-die0" : "");
+  }
+}
+
+TEST(Powercap, SaysWhatIsMissing) {
+  const Tree tree;
+  EXPECT_EQ(to_string(open_meter("powercap", {{"root", tree.root()}}).state), "absent");
+  EXPECT_EQ(to_string(open_meter("powercap", {{"rot", "/x"}}).state), "faulty");
+  EXPECT_THAT(open_meter("powercap", {{"rot", "/x"}}).detail, HasSubstr("\"rot\""));
+  write_zone(tree, "intel-rapl:0", "package-0", 5, 1000);
+  MeterProbe probe = open_meter("powercap", {{"root", tree.root()}});
+  tree.remove("sys/class/powercap/intel-rapl:0/energy_uj");
+  Reading gone = probe.meters[0]->read(1)[0];
+  EXPECT_FALSE(gone.value);
+  EXPECT_THAT(gone.reason, HasSubstr("powercap: "));
+  EXPECT_THAT(gone.reason, HasSubstr("No such file"));
+  tree.write("sys/class/powercap/intel-rapl:0/energy_uj", "12abc");
+  gone = probe.meters[0]->read(1)[0];
+  EXPECT_FALSE(gone.value);
+  EXPECT_THAT(gone.reason, HasSubstr("'12abc' is no number"));
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything: the permission cannot be refused here";
+  std::filesystem::permissions(tree.path("sys/class/powercap/intel-rapl:0/energy_uj"),
+                               std::filesystem::perms::none);
+  const MeterProbe refused = open_meter("powercap", {{"root", tree.root()}});
+  EXPECT_EQ(to_string(refused.state), "no permission");
+  EXPECT_THAT(refused.remedy, HasSubstr("udev"));
+}
+
+// ---- hwmon ------------------------------------------------------------------------------------
+
+TEST(Hwmon, KnowsTheSentinelZeroAndWhatTheDriverDeclares) {
+  for (const std::string deep : {"", "device/"}) {
+    const Tree tree;
+    const std::string at = "sys/class/hwmon/hwmon0/" + deep;
+    tree.write("sys/class/hwmon/hwmon0/name", "power_meter");
+    tree.write(at + "power1_average", "312500000");
+    tree.write(at + "power1_average_interval", "1000");
+    tree.write(at + "power1_accuracy", "95.5%");
+    MeterProbe probe = open_meter("hwmon", {{"root", tree.root()}});
+    ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+    Meter& meter = *probe.meters[0];
+    EXPECT_EQ(meter.name(), "hwmon:power_meter");
+    const Channel& channel = meter.channels()[0];
+    EXPECT_EQ(channel.domain, "node");
+    EXPECT_EQ(channel.kind, ReadingKind::kAveragePower);
+    EXPECT_DOUBLE_EQ(channel.update_period_s, 1);
+    EXPECT_NEAR(channel.accuracy_relative, 0.045, 1e-12);
+    EXPECT_EQ(channel.accuracy_source, "power1_accuracy");
+    EXPECT_DOUBLE_EQ(meter.read(1)[0].value.value_or(-1), 312.5);
+    for (const char* none : {"4294967295000", "0", "", "nan", "-"}) {
+      tree.write(at + "power1_average", none);
+      const Reading reading = meter.read(1)[0];
+      EXPECT_FALSE(reading.value) << none;
+      EXPECT_THAT(reading.reason, HasSubstr("hwmon:power_meter")) << none;
+    }
+    // what a read that fails in the driver looks like: an errno
+    tree.remove(at + "power1_average");
+    std::filesystem::create_directory(tree.path(at + "power1_average"));
+    EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("Is a directory"));
+  }
+}
+
+TEST(Hwmon, GraceSocketsAreInsideTheirModule) {
+  const Tree tree;
+  int chip = 1;
+  for (const char* label :
+       {"Module Power Socket 0", "Grace Power Socket 0", "CPU Power Socket 0", "SysIO Power Socket 0"}) {
+    const std::string at = fmt::format("sys/class/hwmon/hwmon{}/", chip++);
+    tree.write(at + "name", "power_meter");
+    tree.write(at + "power1_average", "100000000");
+    tree.write(at + "power1_oem_info", label);
+  }
+  const MeterProbe probe = open_meter("hwmon", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 4u);
+  EXPECT_THAT(probe.detail, HasSubstr("module0"));
+  EXPECT_THAT(probe.detail, HasSubstr("sysio0"));
+}
+
+TEST(Hwmon, EnergiesOfSocketsNotOfCores) {
+  const Tree tree;
+  tree.write("sys/class/hwmon/hwmon1/name", "amd_energy");
+  tree.write("sys/class/hwmon/hwmon1/energy1_input", "5000000");
+  tree.write("sys/class/hwmon/hwmon1/energy1_label", "Ecore000");
+  tree.write("sys/class/hwmon/hwmon1/energy2_input", "7000000");
+  tree.write("sys/class/hwmon/hwmon1/energy2_label", "Esocket0");
+  const MeterProbe probe = open_meter("hwmon", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 1u);
+  ASSERT_EQ(probe.meters[0]->channels().size(), 1u);
+  EXPECT_EQ(probe.meters[0]->channels()[0].domain, "package0");
+  EXPECT_DOUBLE_EQ(probe.meters[0]->read(1)[0].value.value_or(-1), 7);
+}
+
+// ---- pm_counters ------------------------------------------------------------------------------
+
+TEST(PmCounters, OneScanPerReadAndAReasonWhenTheyBeginAnew) {
+  const Tree tree;
+  const std::string at = "sys/cray/pm_counters/";
+  tree.write(at + "energy", "12345 J");
+  tree.write(at + "freshness", "7");
+  tree.write(at + "startup", "100");
+  tree.write(at + "raw_scan_hz", "10");
+  tree.write(at + "accel0_energy", "99 J");
+  MeterProbe probe = open_meter("pm_counters", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+  Meter& meter = *probe.meters[0];
+  ASSERT_EQ(meter.channels().size(), 2u);
+  EXPECT_EQ(meter.channels()[1].domain, "accel0");
+  EXPECT_EQ(meter.channels()[1].parent, "node");
+  Reading reading = meter.read(1)[0];
+  EXPECT_EQ(reading.value, 12345);
+  EXPECT_EQ(reading.device_stamp, 7) << "the scan tells updates apart";
+  tree.write(at + "startup", "200");
+  reading = meter.read(1)[0];
+  EXPECT_FALSE(reading.value);
+  EXPECT_THAT(reading.reason, HasSubstr("began anew"));
+  EXPECT_TRUE(meter.read(1)[0].value) << "once";
+  tree.write(at + "energy", "garbage");
+  EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("'garbage' is no number"));
+}
+
+// ---- battery ----------------------------------------------------------------------------------
+
+TEST(Battery, OnlyWhileDischarging) {
+  const Tree tree;
+  const std::string at = "sys/class/power_supply/BAT0/";
+  EXPECT_EQ(to_string(open_meter("battery", {{"root", tree.root()}}).state), "absent");
+  tree.write(at + "type", "Battery");
+  tree.write(at + "status", "Charging");
+  tree.write(at + "power_now", "12500000");
+  MeterProbe mains = open_meter("battery", {{"root", tree.root()}});
+  EXPECT_EQ(to_string(mains.state), "absent");
+  EXPECT_THAT(mains.remedy, HasSubstr("unplug"));
+  tree.write(at + "status", "Discharging");
+  MeterProbe probe = open_meter("battery", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 1u);
+  EXPECT_DOUBLE_EQ(probe.meters[0]->read(1)[0].value.value_or(-1), 12.5);
+  tree.remove(at + "power_now");
+  tree.write(at + "current_now", "-1500000");
+  tree.write(at + "voltage_now", "12000000");
+  EXPECT_DOUBLE_EQ(probe.meters[0]->read(1)[0].value.value_or(-1), 18);
+  tree.write(at + "status", "Full");
+  EXPECT_THAT(probe.meters[0]->read(1)[0].reason, HasSubstr("mains"));
+}
+
+// ---- estimate ---------------------------------------------------------------------------------
+
+TEST(Estimate, IsIdlePlusUtilisationTimesTheRest) {
+  const Tree tree;
+  tree.write("proc/cpuinfo",
+             "processor\t: 0\nmodel name\t: AMD EPYC 7763 64-Core Processor\n\nprocessor\t: 1\n");
+  tree.write("proc/stat", "cpu  1000 0 500 90000 0 0 0 0 0 0");
+  MeterProbe probe = open_meter("estimate", {{"root", tree.root()}, {"utilisation", "system"}});
+  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+  EXPECT_THAT(probe.detail, HasSubstr("EPYC 7763"));
+  EXPECT_EQ(probe.meters[0]->channels()[0].provenance, Provenance::kModelled);
+  EXPECT_TRUE(meter_entry("estimate").fallback);
+
+  MeterProbe given = open_meter(
+      "estimate", {{"root", tree.root()}, {"utilisation", "system"}, {"idle_w", 40}, {"tdp_w", 140}});
+  Meter& meter = *given.meters[0];
+  const Reading first = meter.read(1)[0];
+  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  const Reading idle = meter.read(1)[0];
+  EXPECT_NEAR((*idle.value - *first.value) / (idle.monotonic_s - first.monotonic_s), 40, 1e-6);
+  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  tree.write("proc/stat", "cpu  1001 1 500 90002 0 0 0 0 0 0");  // 20 ms of two processors
+  const Reading busy = meter.read(1)[0];
+  EXPECT_NEAR(*busy.value - *idle.value, 40 * (busy.monotonic_s - idle.monotonic_s) + 0.02 / 2 * 100, 1e-6);
+  tree.write("proc/stat", "intr 1");
+  EXPECT_FALSE(meter.read(1)[0].value);
+  EXPECT_EQ(to_string(open_meter("estimate", {{"tdp_w", 10}, {"idle_w", 20}}).state), "faulty");
+}
+
+// ---- logs -------------------------------------------------------------------------------------
+
+double utc(const std::string& stamp, const std::string& zone = "", double offset_s = 0) {
+  PowerLogReader reader({.timezone = zone, .offset_s = offset_s});
+  return reader.take(stamp + ",n1,100")->wall_s;
+}
+
+TEST(PowerLog, StampsInEveryForm) {
+  EXPECT_DOUBLE_EQ(utc("2026-01-31T12:00:00Z"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc("2026-01-31 12:00:00.250"), 1769860800.25);
+  EXPECT_DOUBLE_EQ(utc("2026-01-31T13:00:00+01:00"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc("1769860800"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc("1769860800500"), 1769860800.5);
+  EXPECT_DOUBLE_EQ(utc("2026-01-31T12:00:00Z", "", -30), 1769860770);
+  EXPECT_DOUBLE_EQ(utc("2026-01-31 12:00", "+02:00"), 1769860800 - 7200);
+  for (const char* wrong : {"2026-13-01 00:00:00", "yesterday", "2026-01-31", "2026-01-31 12:00:99"})
+    EXPECT_THROW(utc(wrong), std::invalid_argument) << wrong;
+  EXPECT_THROW(Timezone("Mars/Olympus"), std::invalid_argument);
+  EXPECT_THROW(Timezone("../../etc/passwd"), std::invalid_argument);
+}
+
+TEST(PowerLog, TheStudysLocalTimesMarkedZAndTheNightClocksGoBack) {
+  if (!std::filesystem::exists("/usr/share/zoneinfo/America/Denver"))
+    GTEST_SKIP() << "needs the tzdata package";
+  EXPECT_DOUBLE_EQ(utc("2021-07-01T00:00:00Z", "America/Denver"), 1625119200) << "UTC-6 in summer";
+  EXPECT_DOUBLE_EQ(utc("2021-12-01T00:00:00Z", "America/Denver"), 1638342000) << "UTC-7 in winter";
+  PowerLogReader reader({.timezone = "America/Denver"});
+  double last = 0;
+  // 2021-11-07 02:00 MDT is 01:00 MST: half past one comes twice
+  for (const char* stamp : {"00:30", "01:00", "01:30", "01:00", "01:30", "02:00"}) {
+    const double wall = reader.take(fmt::format("2021-11-07 {}:00,n1,220", stamp))->wall_s;
+    if (last > 0) {
+      EXPECT_DOUBLE_EQ(wall - last, 1800) << stamp;
+    }
+    last = wall;
+  }
+}
+
+TEST(PowerLog, NodesGapsZeroesAndWindowsLineEnds) {
+  const Tree tree;
+  tree.append("log.csv",
+              "timestamp,node,watts\r\n1000,n1,220\r\n1120,n1,0\r\n1060,n1,221\r\n1060,n1,222\r\n1000,n2,"
+              "7\r\n1180,n1,x\r\n");
+  const auto log = read_power_log(tree.path("log.csv"), {.node = "n1"});
+  ASSERT_EQ(log.size(), 4u);
+  EXPECT_EQ(log[1].watts, 221) << "ordered, the first of equal stamps";
+  EXPECT_FALSE(log[2].watts) << "0 W is missing";
+  EXPECT_FALSE(log[3].watts);
+  EXPECT_EQ(read_power_log(tree.path("log.csv"), {.node = "n1", .zero_is_reading = true})[2].watts, 0);
+  EXPECT_THROW(read_power_log(tree.path("log.csv"), {}), std::invalid_argument) << "two nodes";
+  EXPECT_THROW(read_power_log(tree.path("none.csv"), {}), std::invalid_argument);
+  tree.append("log.csv", "only one field\n");
+  try {
+    read_power_log(tree.path("log.csv"), {.node = "n1"});
+    ADD_FAILURE();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_THAT(error.what(), HasSubstr("line 8"));
+  }
+}
+
+TEST(CsvLog, IsNotConfiguredAbsentOrTailed) {
+  EXPECT_EQ(to_string(open_meter("csv_log", nullptr).state), "not configured");
+  const Tree tree;
+  EXPECT_EQ(to_string(open_meter("csv_log", {{"path", tree.path("p.csv")}}).state), "absent");
+  tree.append("p.csv", "1000,n1,500\n");
+  MeterProbe probe = open_meter("csv_log", {{"path", tree.path("p.csv")}, {"period_s", 1}});
+  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+  Meter& meter = *probe.meters[0];
+  EXPECT_FALSE(meter.read(1)[0].value) << "what was there before is old";
+  tree.append("p.csv", "2000,n1,51");
+  EXPECT_FALSE(meter.read(1)[0].value) << "half a line";
+  tree.append("p.csv", "0\n2001,n1,520\n");
+  Reading reading = meter.read(1)[0];
+  EXPECT_EQ(reading.value, 510);
+  EXPECT_EQ(reading.device_stamp, 2000000000);
+  EXPECT_NEAR(reading.monotonic_s, 2000 - wall_offset_s(), 0.01);
+  EXPECT_EQ(meter.read(1)[0].value, 520);
+  EXPECT_EQ(meter.read(1)[0].device_stamp, 2001000000) << "the same again until there is a new one";
+  tree.append("p.csv", "nonsense\n");
+  EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("nonsense"));
+  tree.remove("p.csv");
+  EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("csv_log: "));
+}
+
+// ---- the long proof ---------------------------------------------------------------------------
+
+TEST(SoakFileMeters, TwentySecondsFortyTimesWithinTheStatedUncertainty) {
+  // 8 at a time: the players take their share of two processors.
+  const std::vector<std::pair<std::string, double>> limits{
+      {"powercap", 0.005}, {"hwmon", 0.01}, {"pm_counters", 0.005}, {"csv_log", 0.01}};
+  for (const auto& [name, limit] : limits) {
+    int outside = 0, beyond = 0;
+    constexpr int kRuns = 40, kAtOnce = 8;
+    for (int batch = 0; batch < kRuns / kAtOnce; ++batch) {
+      std::vector<std::thread> threads;
+      std::atomic<int> batch_outside{0}, batch_beyond{0};
+      for (int k = 0; k < kAtOnce; ++k)
+        threads.emplace_back([&, seed = static_cast<std::uint64_t>(batch * kAtOnce + k)] {
+          const Waveform curve = Waveform::random(seed, 150, 450, 2, 40);
+          FileInstrument instrument = name == "powercap"  ? play_powercap(curve, 0.01)
+                                      : name == "hwmon"   ? play_hwmon(curve)
+                                      : name == "csv_log" ? play_csv_log(curve)
+                                                          : play_pm_counters(curve);
+          // what the fixture's own tick adds to the registers' millisecond
+          const double begin = 0.5 + 0.013 * static_cast<double>(seed), end = begin + 20;
+          const Energy energy = domain(measure(instrument, begin, end), instrument.domain).gross;
+          const double truth = curve.joules(begin, end);
+          const double error = std::fabs(energy.joules - truth);
+          if (!(error <= 2 * energy.uncertainty_j())) ++batch_outside;
+          if (!(error <= limit * truth)) ++batch_beyond;
+        });
+      for (std::thread& thread : threads) thread.join();
+      outside += batch_outside;
+      beyond += batch_beyond;
+    }
+    EXPECT_LE(outside, 2) << name;
+    EXPECT_LE(beyond, 2) << name;
+    RecordProperty(name + "_outside", outside);
+    std::cout << name << ": " << outside << " of " << kRuns << " outside the expanded uncertainty, " << beyond
+              << " beyond " << 100 * limit << " %\n";
+  }
+}
+
+}  // namespace
+}  // namespace mlpwatt::testing

@@ -1,0 +1,169 @@
+// NVIDIA GPUs, over a stand-in of the driver's library.
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/support/meter_case.h"
+#include "tests/support/nvml_fixture.h"
+
+namespace mlpwatt {
+namespace {
+
+using namespace mlpwatt::testing;
+using Json = nlohmann::json;
+using State = MeterProbe::State;
+
+MeterProbe open_with(const NvmlFixture& nvml, Json section = Json::object()) {
+  section["library"] = nvml.path;
+  return open_meter("nvml", section);
+}
+
+std::map<std::string, double> values(Meter& meter) {
+  std::map<std::string, double> result;
+  const auto readings = checked_read(meter, 5);
+  for (std::size_t i = 0; i < readings.size(); ++i)
+    if (readings[i].value) result[meter.channels()[i].domain] = *readings[i].value;
+  return result;
+}
+std::map<std::string, std::string> reasons(Meter& meter) {
+  std::map<std::string, std::string> result;
+  const auto readings = checked_read(meter, 5);
+  for (std::size_t i = 0; i < readings.size(); ++i)
+    if (!readings[i].value) result[meter.channels()[i].domain] = readings[i].reason;
+  return result;
+}
+using Values = std::map<std::string, double>;
+
+TEST(NvmlMeter, AverageInstantAndCounterByUuid) {
+  NvmlFixture nvml;
+  FakeGpu& gpu = nvml.add("GPU-aa", 300);
+  gpu.instant_w = 320.5;
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u) << probe.detail;
+  EXPECT_EQ(probe.meters[0]->name(), "nvml");
+  EXPECT_EQ(probe.meters[1]->name(), "nvml:energy");
+  EXPECT_EQ(values(*probe.meters[0]), (Values{{"gpu:GPU-aa", 300}, {"gpu:GPU-aa:instant", 320.5}}));
+  EXPECT_EQ(values(*probe.meters[1]), (Values{{"gpu:GPU-aa:energy", 1000}}));
+  const Channel &average = probe.meters[0]->channels()[0], &instant = probe.meters[0]->channels()[1];
+  EXPECT_EQ(average.kind, ReadingKind::kAveragePower);
+  EXPECT_EQ(average.averaging_s, 1);
+  EXPECT_EQ(average.maximum_w, 1400);
+  EXPECT_EQ(instant.kind, ReadingKind::kInstantPower);
+  EXPECT_EQ(instant.averaging_s, 0.025);
+  EXPECT_EQ(instant.duplicate_of, "gpu:GPU-aa");
+  EXPECT_EQ(probe.meters[1]->channels()[0].kind, ReadingKind::kEnergyCounter);
+}
+
+TEST(NvmlMeter, TheCounterIsReadOnceASecondAtMost) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 300);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u);
+  EXPECT_GE(probe.meters[1]->poll_period_s(), 1);
+  EXPECT_EQ(open_with(nvml, {{"counter_poll_s", 0.1}}).state, State::kFaulty);
+  const int before = nvml.script->counter_reads;
+  for (int i = 0; i < 50; ++i) checked_read(*probe.meters[0], 5);
+  EXPECT_EQ(nvml.script->counter_reads, before) << "reading power does not touch the counter";
+  checked_read(*probe.meters[1], 5);
+  EXPECT_FALSE(checked_read(*probe.meters[1], 0.05)[0].reason.empty()) << "too soon";
+  EXPECT_EQ(nvml.script->counter_reads, before + 1);
+}
+
+TEST(NvmlMeter, OneGpuThatCannotDoesNotTakeTheOthersAlong) {
+  NvmlFixture nvml;
+  FakeGpu& old = nvml.add("GPU-old", 0, "GeForce GT 710");
+  old.status = 3;
+  nvml.add("GPU-new", 250);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u) << probe.detail;
+  EXPECT_EQ(values(*probe.meters[0]), (Values{{"gpu:GPU-new", 250}, {"gpu:GPU-new:instant", 250}}));
+  EXPECT_NE(probe.detail.find("GPU-old: Not Supported"), std::string::npos) << probe.detail;
+}
+
+TEST(NvmlMeter, IndexOrderDoesNotMatterAndLossIsOfOneGpu) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 100);
+  nvml.add("GPU-bb", 200);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u);
+  // the driver comes back with its GPUs in another order
+  std::swap(nvml.script->gpus[0].uuid, nvml.script->gpus[1].uuid);
+  nvml.script->gpus[0].average_w = 200;
+  nvml.script->gpus[1].average_w = 100;
+  auto now = values(*probe.meters[0]);
+  EXPECT_EQ(now["gpu:GPU-aa"], 100);
+  EXPECT_EQ(now["gpu:GPU-bb"], 200);
+  nvml.script->gpus[1].status = 15;
+  EXPECT_EQ(values(*probe.meters[0])["gpu:GPU-bb"], 200);
+  EXPECT_EQ(reasons(*probe.meters[0])["gpu:GPU-aa"], "nvml: gpu:GPU-aa: GPU is lost (15)");
+  nvml.script->gpus[1].uuid = "GPU-gone";
+  EXPECT_EQ(reasons(*probe.meters[0])["gpu:GPU-aa"], "nvml: gpu:GPU-aa: Not Found (6)");
+}
+
+TEST(NvmlMeter, EveryValueTypeAndNoUnknownOne) {
+  NvmlFixture nvml;
+  FakeGpu& gpu = nvml.add("GPU-aa", 60);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u);
+  for (unsigned type = 0; type <= 6; ++type) {
+    gpu.value_type = type;
+    EXPECT_EQ(values(*probe.meters[0])["gpu:GPU-aa"], 60) << type;
+  }
+  gpu.value_type = 7;
+  EXPECT_NE(reasons(*probe.meters[0])["gpu:GPU-aa"].find("unknown value type 7"), std::string::npos);
+}
+
+TEST(NvmlMeter, OlderDriversAndMig) {
+  NvmlFixture nvml;
+  FakeGpu& gpu = nvml.add("GPU-aa", 60, "NVIDIA A100");
+  gpu.has_average = gpu.has_instant = gpu.has_energy = false;
+  gpu.mig = true;
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+  EXPECT_EQ(values(*probe.meters[0]), (Values{{"gpu:GPU-aa", 60}}));
+  EXPECT_NE(probe.meters[0]->channels()[0].place.find("shared by its MIG slices"), std::string::npos);
+  gpu.has_instant = true;
+  probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 1u);
+  EXPECT_EQ(probe.meters[0]->channels()[0].domain, "gpu:GPU-aa");
+  EXPECT_EQ(probe.meters[0]->channels()[0].kind, ReadingKind::kInstantPower);
+}
+
+TEST(NvmlMeter, ChosenGpusOnly) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 100);
+  nvml.add("GPU-bb", 200);
+  MeterProbe probe = open_with(nvml, {{"gpus", {"GPU-bb"}}});
+  ASSERT_EQ(probe.meters.size(), 2u);
+  EXPECT_EQ(values(*probe.meters[1]), (Values{{"gpu:GPU-bb:energy", 1000}}));
+}
+
+TEST(NvmlMeter, NoLibraryNoDriverNoGpu) {
+  const MeterProbe none = open_meter("nvml", {{"library", "libno-such-thing.so.1"}});
+  EXPECT_EQ(none.state, State::kAbsent);
+  EXPECT_NE(none.detail.find("libno-such-thing.so.1"), std::string::npos);
+  const MeterProbe foreign = open_meter("nvml", {{"library", "libm.so.6"}});
+  EXPECT_NE(foreign.detail.find("has no nvmlInit_v2"), std::string::npos) << foreign.detail;
+  NvmlFixture nvml;
+  EXPECT_NE(open_with(nvml).detail.find("none of 0 GPUs"), std::string::npos);
+  nvml.script->init_status = 9;
+  EXPECT_NE(open_with(nvml).detail.find("Driver Not Loaded"), std::string::npos);
+  EXPECT_EQ(nvml.script->running, 0);
+}
+
+TEST(NvmlMeter, ADriverThatHoldsItsLockIsLeftWaiting) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 100);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u);
+  nvml.script->hang_s = 0.4;
+  EXPECT_NE(checked_read(*probe.meters[0], 0.05)[0].reason.find("no answer within"), std::string::npos);
+  nvml.script->hang_s = 0;
+  EXPECT_EQ(checked_read(*probe.meters[0], 10)[0].value, 100);
+  probe.meters.clear();
+  EXPECT_EQ(nvml.script->running, 0) << "shut down with the last meter";
+}
+
+}  // namespace
+}  // namespace mlpwatt
