@@ -40,6 +40,12 @@ const std::string& isa_name(Isa isa) {
       ->second;
 }
 
+Isa parse_isa(const std::string& name) {
+  for (const auto& [isa, known] : names())
+    if (known == name) return isa;
+  throw std::invalid_argument("unknown isa '" + name + "'");
+}
+
 std::vector<Isa> available_isas() {
   std::vector<Isa> found;
   for (const auto& [isa, name] : names())

@@ -14,6 +14,8 @@ enum class Isa {
   kAvx512,     ///< AVX-512 F, VL, BW, DQ
 };
 
+/// Whether or not this machine can run it. Errors: std::invalid_argument when the name is unknown.
+Isa parse_isa(const std::string& name);
 const std::string& isa_name(Isa isa);  ///< "generic", "avx2_nofma", "avx2", "avx512"
 /// What this machine can run, slowest first.
 std::vector<Isa> available_isas();

@@ -98,6 +98,24 @@ Cost mlp_train_cost(const Network& network, int batch, std::int64_t dataset_rows
   return cost;
 }
 
+Cost mlp_train_epoch_mean_cost(const Network& network, int batch, std::int64_t dataset_rows,
+                               std::int64_t train_rows) {
+  const std::int64_t whole = train_rows / batch, rest = train_rows % batch;
+  if (whole == 0) return mlp_train_cost(network, static_cast<int>(rest), dataset_rows);
+  const Cost full = mlp_train_cost(network, batch, dataset_rows);
+  if (rest == 0) return full;
+  const Cost last = mlp_train_cost(network, static_cast<int>(rest), dataset_rows);
+  const auto mean = [&](std::int64_t Cost::*member) {
+    return (whole * full.*member + last.*member) / (whole + 1);
+  };
+  Cost cost = full;
+  for (std::int64_t Cost::*member :
+       {&Cost::multiplies, &Cost::adds, &Cost::study_forward_macs, &Cost::study_backward_macs,
+        &Cost::compulsory_read_bytes, &Cost::compulsory_write_bytes})
+    cost.*member = mean(member);
+  return cost;
+}
+
 Placement place(const WorkingSets& sets, const Hierarchy& hierarchy, int units) {
   if (units < 1) throw std::invalid_argument("place: at least one unit needed");
   std::size_t level = 0;

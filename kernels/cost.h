@@ -47,6 +47,11 @@ Cost gemm_cost(std::int64_t m, std::int64_t n, std::int64_t k);
 /// `batch` rows, float32. `dataset_rows` sizes working set d.
 Cost mlp_train_cost(const Network& network, int batch, std::int64_t dataset_rows);
 
+/// The mean step of an epoch over `train_rows` rows, whose last batch may be partial; whole operations,
+/// rounded down.
+Cost mlp_train_epoch_mean_cost(const Network& network, int batch, std::int64_t dataset_rows,
+                               std::int64_t train_rows);
+
 /// Where the working sets live, by the study's rule: in the order l, f, b, d each goes to the first level
 /// whose cumulative per-unit capacity still holds it.
 struct Placement {

@@ -51,7 +51,7 @@ std::vector<double> teacher_scores(const DatasetInfo& info, const std::vector<fl
 
 // Each output's scores to mean 0 and deviation 1, so that every class wins its share of the rows.
 void standardise(std::vector<double>& scores, std::size_t outputs) {
-  const double rows = static_cast<double>(scores.size() / outputs);
+  const double rows = static_cast<double>(scores.size()) / static_cast<double>(outputs);
   for (std::size_t j = 0; j < outputs; ++j) {
     double sum = 0, squares = 0;
     for (std::size_t i = j; i < scores.size(); i += outputs) sum += scores[i];

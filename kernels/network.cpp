@@ -13,6 +13,7 @@ namespace {
 // Widths beyond this are of no use to anyone and would overflow the counting.
 constexpr double kLargestWidth = 1 << 30;
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 50;
+constexpr int kMostLayers = 10'000;
 
 const std::vector<std::string>& shape_names() {
   static const std::vector<std::string> names{"rectangle",      "trapezoid",         "exponential",
@@ -171,6 +172,9 @@ std::vector<int> widths_for_scale(Shape shape, double scale, int depth, int outp
 
 Network make_network(Shape shape, std::int64_t size, int depth, int inputs, int outputs, Task task) {
   if (depth < 2) throw std::invalid_argument("depth " + std::to_string(depth) + ": at least 2 layers needed");
+  if (depth > kMostLayers)
+    throw std::invalid_argument("depth " + std::to_string(depth) + ": at most " +
+                                std::to_string(kMostLayers) + " layers");
   if (inputs < 1 || outputs < 1)
     throw std::invalid_argument("a network needs inputs and outputs, not " + std::to_string(inputs) +
                                 " and " + std::to_string(outputs));

@@ -29,4 +29,21 @@ void shuffle(std::vector<T>& items, RandomStream& stream) {
   for (std::size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[uniform_below(stream, i)]);
 }
 
+/// The batches of an epoch in a new seeded order each time, as the study's training does with rows; the rows
+/// themselves were shuffled once, by the split.
+class BatchOrder {
+ public:
+  BatchOrder(int batches, std::uint64_t seed) : order_(static_cast<std::size_t>(batches)), stream_(seed) {
+    for (int i = 0; i < batches; ++i) order_[static_cast<std::size_t>(i)] = i;
+  }
+  const std::vector<int>& next_epoch() {
+    shuffle(order_, stream_);
+    return order_;
+  }
+
+ private:
+  std::vector<int> order_;
+  RandomStream stream_;
+};
+
 }  // namespace mlpwatt

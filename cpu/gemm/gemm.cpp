@@ -28,13 +28,17 @@ GemmBlocking choose_gemm_blocking(const GemmProblem& problem, const MicroKernels
   const std::int64_t l1_bytes = hierarchy.capacity_bytes("L1", 32 << 10);
   const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 256 << 10);
   GemmBlocking blocking;
-  // mr * kc * 4 <= L1 / 2: a strip of A stays in L1 while strips of B stream past it from L2.
-  const std::int64_t kc_max = std::max<std::int64_t>(64, l1_bytes / 2 / (kernels.mr * 4) / 8 * 8);
+  // The wider strip is the better one to keep in L1, since the narrower then streams past it from L2: B's, if
+  // a block of kBlockDepth fits half of L1; else A's. width * kc * 4 <= L1 / 2 is what bounds the depth.
+  constexpr std::int64_t kBlockDepth = 256;
+  const bool b_fits = kernels.nr * kBlockDepth * 4 <= l1_bytes / 2;
+  blocking.resident = b_fits ? GemmBlocking::Resident::kB : GemmBlocking::Resident::kA;
+  const std::int64_t stays = b_fits ? kernels.nr : kernels.mr, passes_by = b_fits ? kernels.mr : kernels.nr;
+  const std::int64_t kc_max = std::max<std::int64_t>(64, l1_bytes / 2 / (stays * 4) / 8 * 8);
   const std::int64_t blocks = ceil_div(k, kc_max);
   blocking.kc = std::min(k, ceil_div(ceil_div(k, blocks), 8) * 8);
-  // kc * nc * 4 <= L2 / 2: that part of B is read once for every strip of A.
-  blocking.nc =
-      std::max<std::int64_t>(kernels.nr, l2_bytes / 2 / (blocking.kc * 4) / kernels.nr * kernels.nr);
+  // The part of the other operand that is read again for every strip lies in half of L2.
+  blocking.strips_in_l2 = std::max<std::int64_t>(1, l2_bytes / 2 / (blocking.kc * 4) / passes_by);
   blocking.team_rows = choose_team_rows(ceil_div(m, kernels.mr), ceil_div(n, kernels.nr), threads);
   // A is read once per strip of columns, B once per strip of rows: packing pays from a few readings on.
   // TN's A and NN's B are already contiguous along the tile, so only their stride (pages, cache sets) is
@@ -73,24 +77,16 @@ Gemm::Gemm(GemmProblem problem, Isa isa, int threads, const GemmBlocking& blocki
 }
 
 void Gemm::pack(const TeamMember& member, const Operands& x, std::int64_t p0, std::int64_t kc) {
-  if (blocking_.pack_a) {
-    const int mr = kernels_.mr;
-    const auto [first, last] = member.share(ceil_div(problem_.m, mr));
-    for (std::int64_t s = first; s < last; ++s) {
-      const int count = static_cast<int>(std::min<std::int64_t>(mr, problem_.m - s * mr));
-      kernels_.pack_strip(mr, count, kc, x.a + s * mr * x.a_row + p0 * x.a_col, x.a_row, x.a_col,
-                          packed_a_.data() + s * mr * kc);
-    }
-  }
-  if (blocking_.pack_b) {
-    const int nr = kernels_.nr;
-    const auto [first, last] = member.share(ceil_div(problem_.n, nr));
-    for (std::int64_t s = first; s < last; ++s) {
-      const int count = static_cast<int>(std::min<std::int64_t>(nr, problem_.n - s * nr));
-      kernels_.pack_strip(nr, count, kc, x.b + p0 * x.b_row + s * nr * x.b_col, x.b_col, x.b_row,
-                          packed_b_.data() + s * nr * kc);
-    }
-  }
+  const auto pack_operand = [&](int width, std::int64_t count, const float* source, std::int64_t along,
+                                std::int64_t deep, float* packed) {
+    const auto [first, last] = member.share(ceil_div(count, width));
+    if (first == last) return;
+    kernels_.pack_strips(width, std::min<std::int64_t>(last * width, count) - first * width, kc,
+                         source + p0 * deep + first * width * along, along, deep,
+                         packed + first * width * kc);
+  };
+  if (blocking_.pack_a) pack_operand(kernels_.mr, problem_.m, x.a, x.a_row, x.a_col, packed_a_.data());
+  if (blocking_.pack_b) pack_operand(kernels_.nr, problem_.n, x.b, x.b_col, x.b_row, packed_b_.data());
 }
 
 void Gemm::compute(const TeamMember& member, const Operands& x, std::int64_t p0, std::int64_t kc) {
@@ -107,36 +103,40 @@ void Gemm::compute(const TeamMember& member, const Operands& x, std::int64_t p0,
   const TeamMember along_n{member.id % team_columns, team_columns, nullptr};
   const auto [row_first, row_last] = along_m.share(ceil_div(m, mr));
   const auto [column_first, column_last] = along_n.share(ceil_div(n, nr));
-  const std::int64_t pass = std::max<std::int64_t>(1, blocking_.nc / nr);
-
   alignas(64) float tile[32 * 64];  // at least mr * nr of every kernel; L1
-  for (std::int64_t c0 = column_first; c0 < column_last; c0 += pass) {  // this part of B: L2
-    const std::int64_t c1 = std::min<std::int64_t>(c0 + pass, column_last);
-    for (std::int64_t r = row_first; r < row_last; ++r) {  // this strip of A: L1
-      const int rows = static_cast<int>(std::min<std::int64_t>(mr, m - r * mr));
-      const float* a =
-          blocking_.pack_a ? packed_a_.data() + r * mr * kc : x.a + r * mr * x.a_row + p0 * x.a_col;
-      for (std::int64_t s = c0; s < c1; ++s) {
-        const int columns = static_cast<int>(std::min<std::int64_t>(nr, n - s * nr));
-        const float* b = blocking_.pack_b ? packed_b_.data() + s * nr * kc : x.b + p0 * x.b_row + s * nr;
-        const std::int64_t b_row = blocking_.pack_b ? nr : x.b_row;
-        const auto multiply = [&](float* to, std::int64_t ld, bool accumulate) {
-          if (blocking_.pack_a)
-            kernels_.tile_packed(rows, columns, kc, a, b, b_row, to, ld, accumulate);
-          else
-            kernels_.tile(rows, columns, kc, a, x.a_row, x.a_col, b, b_row, to, ld, accumulate);
-        };
-        float* here = sums + r * mr * sums_ld + s * nr;
-        if (store || !last_block) {
-          multiply(here, sums_ld, !first_block);
-          continue;
-        }
-        if (!first_block)
-          for (int i = 0; i < rows; ++i) std::copy_n(here + i * sums_ld, columns, tile + i * nr);
-        multiply(tile, nr, !first_block);
-        kernels_.finish(x.epilogue, tile, x.c, x.ldc, r * mr, s * nr, rows, columns);
-      }
+  const auto compute_tile = [&](std::int64_t r, std::int64_t s) {
+    const int rows = static_cast<int>(std::min<std::int64_t>(mr, m - r * mr));
+    const int columns = static_cast<int>(std::min<std::int64_t>(nr, n - s * nr));
+    const float* a =
+        blocking_.pack_a ? packed_a_.data() + r * mr * kc : x.a + r * mr * x.a_row + p0 * x.a_col;
+    const float* b = blocking_.pack_b ? packed_b_.data() + s * nr * kc : x.b + p0 * x.b_row + s * nr;
+    const std::int64_t b_row = blocking_.pack_b ? nr : x.b_row;
+    const auto multiply = [&](float* to, std::int64_t ld, bool accumulate) {
+      if (blocking_.pack_a)
+        kernels_.tile_packed(rows, columns, kc, a, b, b_row, to, ld, accumulate);
+      else
+        kernels_.tile(rows, columns, kc, a, x.a_row, x.a_col, b, b_row, to, ld, accumulate);
+    };
+    float* here = sums + r * mr * sums_ld + s * nr;
+    if (store || !last_block) {
+      multiply(here, sums_ld, !first_block);
+      return;
     }
+    if (!first_block)
+      for (int i = 0; i < rows; ++i) std::copy_n(here + i * sums_ld, columns, tile + i * nr);
+    multiply(tile, nr, !first_block);
+    kernels_.finish(x.epilogue, tile, x.c, x.ldc, r * mr, s * nr, rows, columns);
+  };
+  // One operand's strip stays in L1 while the strips of a part of the other (in L2) pass by it.
+  const std::int64_t pass = blocking_.strips_in_l2;
+  if (blocking_.resident == GemmBlocking::Resident::kB) {
+    for (std::int64_t r0 = row_first; r0 < row_last; r0 += pass)
+      for (std::int64_t s = column_first; s < column_last; ++s)
+        for (std::int64_t r = r0; r < std::min<std::int64_t>(r0 + pass, row_last); ++r) compute_tile(r, s);
+  } else {
+    for (std::int64_t s0 = column_first; s0 < column_last; s0 += pass)
+      for (std::int64_t r = row_first; r < row_last; ++r)
+        for (std::int64_t s = s0; s < std::min<std::int64_t>(s0 + pass, column_last); ++s) compute_tile(r, s);
   }
 }
 

@@ -26,8 +26,10 @@ struct GemmProblem {
 
 /// How one problem is blocked; chosen by choose_gemm_blocking, or by hand in tests and searches.
 struct GemmBlocking {
-  std::int64_t kc = 0;  ///< depth of one packed block: mr * kc floats of A stay in half of L1
-  std::int64_t nc = 0;  ///< columns of one pass over B: kc * nc floats stay in half of a core's L2
+  enum class Resident { kA, kB };
+  Resident resident = Resident::kA;  ///< whose strip stays in L1 while the other's strips pass by
+  std::int64_t kc = 0;               ///< depth of one packed block: the resident strip fits half of L1
+  std::int64_t strips_in_l2 = 1;     ///< strips of the other operand that stay in half of a core's L2
   bool pack_a = true;
   bool pack_b = true;
   int team_rows = 1;  ///< members along m; the others along n

@@ -1,20 +1,20 @@
-// The catalogue's cpu/gemm/<layout>/<M>x<N>x<K>: square sizes and the three products of training layers.
+// The catalogue's cpu/gemm/<layout>/<M>x<N>x<K>: square sizes and the three products of training layers; and
+// cpu/gemm_width/<W>: the forward product of a layer W wide, for every W, where odd widths might fall off a
+// cliff.
 
 #include <algorithm>
 #include <cmath>
 #include <random>
 #include <set>
 
+#include "cpu/gemm/blocking_search.h"
 #include "cpu/gemm/gemm.h"
+#include "cpu/gemm/gemm_kernel.h"
 #include "kernels/kernel.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt {
 namespace {
-
-const char* layout_name(GemmLayout layout) {
-  return layout == GemmLayout::kNN ? "nn" : layout == GemmLayout::kNT ? "nt" : "tn";
-}
 
 /// Rows of C that check() recomputes: all of a small matrix, a spread of a large one.
 std::vector<std::int64_t> checked_rows(const GemmProblem& p) {
@@ -71,8 +71,7 @@ class GemmKernel : public Kernel {
     const GemmBlocking& b = gemm_.blocking();
     return {{"isa", isa_name(gemm_.kernels().isa)},
             {"threads", std::to_string(threads_)},
-            {"algorithm", std::string("blocked kc=") + std::to_string(b.kc) + " nc=" + std::to_string(b.nc) +
-                              (b.pack_a ? " pack_a" : "") + (b.pack_b ? " pack_b" : "")}};
+            {"algorithm", "blocked " + describe_blocking(b, threads_)}};
   }
 
  private:
@@ -133,7 +132,7 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
     benchmark.family = "cpu/gemm";
     benchmark.parameters = {{"m", m}, {"n", n}, {"k", k}, {"layout", std::string(layout_name(layout))}};
     benchmark.quick = quick;
-    benchmark.make = [problem](const RunOptions& o) { return std::make_unique<GemmKernel>(problem, o); };
+    benchmark.make = [problem](const RunOptions& o) { return make_gemm_kernel(problem, o); };
     visit(benchmark);
   };
   for (const std::int64_t n : {32, 64, 128, 256, 512, 1024, 2048})
@@ -155,4 +154,13 @@ const FamilyRegistration registration{
      "packed, blocked matrix products: nn (forward), nt (input gradient), tn (weight gradient)", enumerate}};
 
 }  // namespace
+
+const char* layout_name(GemmLayout layout) {
+  return layout == GemmLayout::kNN ? "nn" : layout == GemmLayout::kNT ? "nt" : "tn";
+}
+
+std::unique_ptr<Kernel> make_gemm_kernel(const GemmProblem& problem, const RunOptions& options) {
+  return std::make_unique<GemmKernel>(problem, options);
+}
+
 }  // namespace mlpwatt

@@ -17,7 +17,7 @@ namespace mlpwatt {
 #include "cpu/gemm/micro_kernel_impl.h"
 
 const MicroKernels& micro_kernels_avx2_nofma() {
-  static const MicroKernels table{Isa::kAvx2NoFma, kMr, kNr, kLanes, tile, tile_packed, finish, pack_strip};
+  static const MicroKernels table{Isa::kAvx2NoFma, kMr, kNr, kLanes, tile, tile_packed, finish, pack_strips};
   return table;
 }
 }  // namespace mlpwatt

@@ -26,10 +26,11 @@ struct MicroKernels {
   /// (row, column).
   void (*finish)(const Epilogue& epilogue, const float* tile, float* c, std::int64_t c_ld, std::int64_t row,
                  std::int64_t column, int rows, int columns);
-  /// strip[p*width + i] = source(i, p) for i < count, p < k; source(i,p) = s[i*row + p*col]; the rest of the
-  /// strip's width becomes 0. One of row, col is 1. `width` is mr or nr.
-  void (*pack_strip)(int width, int count, std::int64_t k, const float* s, std::int64_t row, std::int64_t col,
-                     float* strip);
+  /// Packs `count` rows of A or columns of B into strips of `width` (mr or nr), one after another:
+  /// strips[t*width*k + p*width + i] = source(t*width + i, p) for p < k; source(i,p) = s[i*row + p*col]; the
+  /// rest of the last strip becomes 0. One of row, col is 1.
+  void (*pack_strips)(int width, std::int64_t count, std::int64_t k, const float* s, std::int64_t row,
+                      std::int64_t col, float* strips);
 };
 
 /// Errors: std::invalid_argument when the instruction set was not compiled in.

@@ -30,6 +30,10 @@ void tile_fixed(int columns, std::int64_t k, const float* a, std::int64_t a_row,
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) sum[i][v] = Vector{};
+      // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile.
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_ld, 1);
+#pragma GCC unroll 4
   for (std::int64_t p = 0; p < k; ++p) {
     Vector row[Vectors];
 #pragma GCC unroll 4
@@ -101,12 +105,17 @@ void tile_packed(int rows, int columns, std::int64_t k, const float* a, const fl
                                                           accumulate);
 }
 
-void finish_forward(const Epilogue& e, const float* product, float* c, std::int64_t row, std::int64_t column,
-                    int columns) {
+// The last write of a tile. `columns` is a constant kNr for full tiles, so that their rows become straight
+// vector code. Nothing overlaps: tile, C, moments and masks are different arrays.
+
+inline __attribute__((always_inline)) void finish_forward(const Epilogue& e, const float* product, float* c,
+                                                          std::int64_t row, std::int64_t column,
+                                                          int columns) {
   const float* bias = e.bias + column;
   const float floor = e.relu ? 0.0f : -__builtin_inff();
   // NaN must survive ReLU, so that a poisoned network is seen: compare, do not take a maximum.
   if (!e.addend && !e.before) {
+#pragma GCC ivdep
     for (int j = 0; j < columns; ++j) {
       const float z = product[j] + bias[j];
       c[j] = z < floor ? floor : z;
@@ -123,10 +132,12 @@ void finish_forward(const Epilogue& e, const float* product, float* c, std::int6
   }
 }
 
-void finish_backward(const Epilogue& e, const float* product, float* c, std::int64_t row, std::int64_t column,
-                     int columns) {
+inline __attribute__((always_inline)) void finish_backward(const Epilogue& e, const float* product, float* c,
+                                                           std::int64_t row, std::int64_t column,
+                                                           int columns) {
   const float* mask = e.mask + row * e.mask_ld + column;
   if (!e.addend && !e.before) {
+#pragma GCC ivdep
     for (int j = 0; j < columns; ++j) c[j] = mask[j] > 0 ? product[j] : 0.0f;
     return;
   }
@@ -139,11 +150,12 @@ void finish_backward(const Epilogue& e, const float* product, float* c, std::int
   }
 }
 
-void finish_adam(const Epilogue& e, const float* gradient, float* w, std::int64_t row, std::int64_t column,
-                 int columns) {
+inline __attribute__((always_inline)) void finish_adam(const Epilogue& e, const float* gradient, float* w,
+                                                       std::int64_t row, std::int64_t column, int columns) {
   float* m = e.first_moment + row * e.moment_ld + column;
   float* v = e.second_moment + row * e.moment_ld + column;
   const AdamStep s = e.adam;
+#pragma GCC ivdep
   for (int j = 0; j < columns; ++j) {
     const float g = gradient[j];
     m[j] = s.beta1 * m[j] + (1 - s.beta1) * g;
@@ -152,13 +164,15 @@ void finish_adam(const Epilogue& e, const float* gradient, float* w, std::int64_
   }
 }
 
-void finish(const Epilogue& e, const float* product, float* c, std::int64_t c_ld, std::int64_t row,
-            std::int64_t column, int rows, int columns) {
+inline __attribute__((always_inline)) void finish_rows(const Epilogue& e, const float* product, float* c,
+                                                       std::int64_t c_ld, std::int64_t row,
+                                                       std::int64_t column, int rows, int columns) {
   for (int i = 0; i < rows; ++i) {
     const float* p = product + i * kNr;
     float* to = c + (row + i) * c_ld + column;
     switch (e.kind) {
       case Epilogue::Kind::kStore:
+#pragma GCC ivdep
         for (int j = 0; j < columns; ++j) to[j] = p[j];
         break;
       case Epilogue::Kind::kForward:
@@ -172,6 +186,14 @@ void finish(const Epilogue& e, const float* product, float* c, std::int64_t c_ld
         break;
     }
   }
+}
+
+void finish(const Epilogue& e, const float* product, float* c, std::int64_t c_ld, std::int64_t row,
+            std::int64_t column, int rows, int columns) {
+  if (columns == kNr)
+    finish_rows(e, product, c, c_ld, row, column, rows, kNr);
+  else
+    finish_rows(e, product, c, c_ld, row, column, rows, columns);
 }
 
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
@@ -193,50 +215,80 @@ inline __attribute__((always_inline)) void turn_4x4(const float* from, std::int6
   store_quad(to + 3 * width, __builtin_shufflevector(t1, t3, 2, 3, 6, 7));
 }
 
-/// Rows that are contiguous in the source are turned in blocks of Width x 16, so that each cache line of the
-/// source is used up while it is in L1; 4 x 4 inside a block, since 128-bit shuffles are there on every
-/// target.
+typedef float Pair __attribute__((vector_size(8), aligned(4), may_alias));
+
+/// to[q*width + i] = from[i*row + q] for i < 2, q < 4.
+inline __attribute__((always_inline)) void turn_2x4(const float* from, std::int64_t row, float* to,
+                                                    int width) {
+  const Quad r0 = load_quad(from), r1 = load_quad(from + row);
+  const Quad low = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
+             high = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+  *reinterpret_cast<Pair*>(to) = __builtin_shufflevector(low, low, 0, 1);
+  *reinterpret_cast<Pair*>(to + width) = __builtin_shufflevector(low, low, 2, 3);
+  *reinterpret_cast<Pair*>(to + 2 * width) = __builtin_shufflevector(high, high, 0, 1);
+  *reinterpret_cast<Pair*>(to + 3 * width) = __builtin_shufflevector(high, high, 2, 3);
+}
+
+/// One strip whose rows are contiguous in the source. They are turned in blocks of Width x 16, so that each
+/// cache line of the source is used up while it is in L1; 4 x 4 inside a block, since 128-bit shuffles are
+/// there on every target.
 template <int Width>
 void pack_transposed(int count, std::int64_t k, const float* s, std::int64_t row, float* strip) {
   constexpr int kBlock = 16;
   for (std::int64_t p = 0; p < k; p += kBlock) {
     const int block = static_cast<int>(k - p < kBlock ? k - p : kBlock);
     int i = 0;
-    if (block == kBlock)
+    if (block == kBlock) {
       for (; i + 4 <= count; i += 4)
 #pragma GCC unroll 4
         for (int q = 0; q < kBlock; q += 4)
           turn_4x4(s + i * row + p + q, row, strip + (p + q) * Width + i, Width);
+      for (; i + 2 <= count; i += 2)
+#pragma GCC unroll 4
+        for (int q = 0; q < kBlock; q += 4)
+          turn_2x4(s + i * row + p + q, row, strip + (p + q) * Width + i, Width);
+    }
     for (; i < Width; ++i)
       for (int q = 0; q < block; ++q) strip[(p + q) * Width + i] = i < count ? s[i * row + p + q] : 0.0f;
   }
 }
 
+/// Strips side by side whose columns are contiguous in the source: kTogether of them row by row, so that the
+/// source is read in long runs (a single strip would touch one line of every page).
 template <int Width>
-void pack_straight(int count, std::int64_t k, const float* s, std::int64_t col, float* strip) {
-  if (count == Width) {
+void pack_straight(std::int64_t count, std::int64_t k, const float* s, std::int64_t col, float* strips) {
+  constexpr int kTogether = 4;
+  const std::int64_t strip = k * Width;
+  for (; count >= kTogether * Width; count -= kTogether * Width, s += kTogether * Width) {
     for (std::int64_t p = 0; p < k; ++p)
-      __builtin_memcpy(strip + p * Width, s + p * col, sizeof(float) * Width);
-    return;
+#pragma GCC unroll 4
+      for (int t = 0; t < kTogether; ++t)
+        __builtin_memcpy(strips + t * strip + p * Width, s + p * col + t * Width, sizeof(float) * Width);
+    strips += kTogether * strip;
   }
-  for (std::int64_t p = 0; p < k; ++p)
-    for (int i = 0; i < Width; ++i) strip[p * Width + i] = i < count ? s[p * col + i] : 0.0f;
+  for (; count >= Width; count -= Width, s += Width, strips += strip)
+    for (std::int64_t p = 0; p < k; ++p)
+      __builtin_memcpy(strips + p * Width, s + p * col, sizeof(float) * Width);
+  if (count > 0)
+    for (std::int64_t p = 0; p < k; ++p)
+      for (int i = 0; i < Width; ++i) strips[p * Width + i] = i < count ? s[p * col + i] : 0.0f;
 }
 
-void pack_strip(int width, int count, std::int64_t k, const float* s, std::int64_t row, std::int64_t col,
-                float* strip) {
-  if (width == kMr) {
-    if (row == 1)
-      pack_straight<kMr>(count, k, s, col, strip);
-    else
-      pack_transposed<kMr>(count, k, s, row, strip);
-  } else {
-    if (row == 1)
-      pack_straight<kNr>(count, k, s, col, strip);
-    else
-      pack_transposed<kNr>(count, k, s, row, strip);
-  }
+template <int Width>
+void pack_width(std::int64_t count, std::int64_t k, const float* s, std::int64_t row, std::int64_t col,
+                float* strips) {
+  if (row == 1) return pack_straight<Width>(count, k, s, col, strips);
+  for (; count > 0; count -= Width, s += Width * row, strips += k * Width)
+    pack_transposed<Width>(static_cast<int>(count < Width ? count : Width), k, s, row, strips);
 }
-static_assert(kMr != kNr, "pack_strip tells A's strips from B's by their width");
+
+void pack_strips(int width, std::int64_t count, std::int64_t k, const float* s, std::int64_t row,
+                 std::int64_t col, float* strips) {
+  if (width == kMr)
+    pack_width<kMr>(count, k, s, row, col, strips);
+  else
+    pack_width<kNr>(count, k, s, row, col, strips);
+}
+static_assert(kMr != kNr, "pack_strips tells A's strips from B's by their width");
 
 }  // namespace

@@ -70,5 +70,14 @@ std::unique_ptr<MlpEngine> make_blocked_engine(const Network& network, const Dat
 
 /// "fused" or "blocked": what make_engine takes when not told.
 std::string choose_algorithm(const Network& network, const EngineOptions& options);
+/// Threads the fused engine takes when not told.
+int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options);
+
+/// What make_engine would run, without making it. @param train_rows of the dataset
+struct EngineChoice {
+  std::string algorithm;
+  int threads = 1;
+};
+EngineChoice choose_engine(const Network& network, std::int64_t train_rows, const EngineOptions& options);
 
 }  // namespace mlpwatt

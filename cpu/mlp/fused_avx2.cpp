@@ -15,8 +15,9 @@ constexpr int kDotRows = 2;  // weight gradient: kDotRows x 4 sums beside their 
 }  // namespace
 
 const FusedKernels& fused_kernels_avx2() {
-  static const FusedKernels table{Isa::kAvx2, kPanel, forward,     backward, weight_gradient,
-                                  loss,       adam,   column_sums, exp_many, log_many};
+  static const FusedKernels table{Isa::kAvx2,  kPanel,   kRows,           kDotRows, kDotBlockBytes,
+                                  forward,     backward, weight_gradient, loss,     adam,
+                                  column_sums, exp_many, log_many};
   return table;
 }
 }  // namespace mlpwatt

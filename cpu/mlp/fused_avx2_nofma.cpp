@@ -15,7 +15,8 @@ constexpr int kDotRows = 2;  // weight gradient: kDotRows x 4 sums beside their 
 }  // namespace
 
 const FusedKernels& fused_kernels_avx2_nofma() {
-  static const FusedKernels table{Isa::kAvx2NoFma, kPanel,   forward, backward, weight_gradient, loss, adam,
+  static const FusedKernels table{Isa::kAvx2NoFma, kPanel,   kRows,           kDotRows, kDotBlockBytes,
+                                  forward,         backward, weight_gradient, loss,     adam,
                                   column_sums,     exp_many, log_many};
   return table;
 }

@@ -110,9 +110,8 @@ class FusedEngine : public MlpEngine {
         train_(data, Split::kTrain, options.batch, kernels_.lanes),
         test_(data, Split::kTest, options.batch, kernels_.lanes) {
     const int panels = std::max(train_.panels_per_batch, test_.panels_per_batch);
-    threads_ = options.threads > 0
-                   ? options.threads
-                   : choose_threads(network, options.batch, train_.panels_per_batch, options.hierarchy);
+    threads_ =
+        options.threads > 0 ? options.threads : choose_fused_threads(network, data.train_rows(), options);
     weights_ = AlignedFloats(layout_.size());
     first_moment_ = AlignedFloats(layout_.size());
     second_moment_ = AlignedFloats(layout_.size());
@@ -272,6 +271,12 @@ class FusedEngine : public MlpEngine {
 };
 
 }  // namespace
+
+int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options) {
+  const int lanes = fused_kernels(options.isa).lanes;
+  const int rows = static_cast<int>(std::min<std::int64_t>(options.batch, train_rows));
+  return choose_threads(network, options.batch, (rows + lanes - 1) / lanes, options.hierarchy);
+}
 
 std::unique_ptr<MlpEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options) {

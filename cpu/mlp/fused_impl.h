@@ -194,33 +194,45 @@ void dots(int inputs, int panels, const float* delta, std::int64_t delta_stride,
 }
 
 template <int Rows>
-void dot_rows(int inputs, int panels, const float* delta, std::int64_t delta_stride, const float* in,
-              std::int64_t in_stride, float* gradient) {
+void dot_rows(int columns, int inputs, int panels, const float* delta, std::int64_t delta_stride,
+              const float* in, std::int64_t in_stride, float* gradient) {
   int i = 0;
-  for (; i + kDotColumns <= inputs; i += kDotColumns)
+  for (; i + kDotColumns <= columns; i += kDotColumns)
     dots<Rows, kDotColumns>(inputs, panels, delta, delta_stride, in + i * kPanel, in_stride, gradient + i);
   const float* rest = in + i * kPanel;
-  if (inputs - i == 1) dots<Rows, 1>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
-  if (inputs - i == 2) dots<Rows, 2>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
-  if (inputs - i == 3) dots<Rows, 3>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
+  if (columns - i == 1) dots<Rows, 1>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
+  if (columns - i == 2) dots<Rows, 2>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
+  if (columns - i == 3) dots<Rows, 3>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
 }
 
 template <int... R>
 constexpr auto dot_row_table(std::integer_sequence<int, R...>) {
   struct Table {
-    void (*by_rows[sizeof...(R)])(int, int, const float*, std::int64_t, const float*, std::int64_t,
+    void (*by_rows[sizeof...(R)])(int, int, int, const float*, std::int64_t, const float*, std::int64_t,
                                   float*) = {dot_rows<R + 1>...};
   };
   return Table{};
 }
 constexpr auto kDotRowTable = dot_row_table(std::make_integer_sequence<int, kDotRows>{});
 
+constexpr int kDotBlockBytes = 12 << 10;
+
 void weight_gradient(int inputs, int outputs, int panels, const float* delta, std::int64_t delta_stride,
                      const float* in, std::int64_t in_stride, float* gradient, float* bias_gradient) {
-  for (int o = 0; o < outputs; o += kDotRows) {
-    const int rows = outputs - o < kDotRows ? outputs - o : kDotRows;
-    kDotRowTable.by_rows[rows - 1](inputs, panels, delta + o * kPanel, delta_stride, in, in_stride,
-                                   gradient + static_cast<std::int64_t>(o) * inputs);
+  // A block of input features (all rows of the batch) stays in L1 while all of delta passes by from L2 once;
+  // without it every kDotRows rows of delta would fetch the whole input again.
+  const std::int64_t feature_bytes = std::int64_t{panels} * kPanel * 4;
+  const int fitting =
+      static_cast<int>(kDotBlockBytes / (feature_bytes > 0 ? feature_bytes : 1)) / kDotColumns;
+  const int block = (fitting > 1 ? fitting : 1) * kDotColumns;
+  for (int i = 0; i < inputs; i += block) {
+    const int columns = inputs - i < block ? inputs - i : block;
+    for (int o = 0; o < outputs; o += kDotRows) {
+      const int rows = outputs - o < kDotRows ? outputs - o : kDotRows;
+      kDotRowTable.by_rows[rows - 1](columns, inputs, panels, delta + o * kPanel, delta_stride,
+                                     in + i * kPanel, in_stride,
+                                     gradient + static_cast<std::int64_t>(o) * inputs + i);
+    }
   }
   for (int o = 0; o < outputs; ++o) {
     Vector sum{};
@@ -309,6 +321,7 @@ float loss(Task task, int outputs, float* panel, const float* target, const floa
 
 void adam(const AdamStep& s, std::int64_t first, std::int64_t last, const float* gradient, int copies,
           std::int64_t stride, float* w, float* m, float* v) {
+#pragma GCC ivdep
   for (std::int64_t i = first; i < last; ++i) {
     float g = gradient[i];
     for (int c = 1; c < copies; ++c) g += gradient[c * stride + i];

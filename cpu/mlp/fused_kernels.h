@@ -35,7 +35,10 @@ struct PanelBackward {
 
 struct FusedKernels {
   Isa isa;
-  int lanes;  ///< rows of the batch in one panel
+  int lanes;            ///< rows of the batch in one panel
+  int rows;             ///< panel rows a forward or backward tile computes at once
+  int dot_rows;         ///< rows of a weight-gradient tile
+  int dot_block_bytes;  ///< of inputs that stay in L1 while the weight gradient walks over delta
   void (*forward)(const PanelForward& work);
   void (*backward)(const PanelBackward& work);
   /// gradient[o][i] = sum over panels and lanes of delta[o] in[i]; bias_gradient[o] = sum of delta[o].

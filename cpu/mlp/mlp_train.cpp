@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <mutex>
-#include <random>
 
 #include "cpu/mlp/check.h"
 #include "cpu/mlp/engine.h"
+#include "cpu/mlp/mlp_train.h"
 #include "kernels/kernel.h"
+#include "kernels/random.h"
 
 namespace mlpwatt {
 namespace {
@@ -43,16 +44,12 @@ class MlpTrainKernel : public Kernel {
     data_ = shared_dataset(dataset_, options_.dataset);
     engine_ = make_engine(network_, *data_, engine_options_);
     engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
-    // Batches in a new seeded order each epoch, as the study's training does with rows; rows were shuffled
-    // once.
-    constexpr std::size_t kOrder = 4096;
-    std::mt19937_64 random(options_.seed);
-    std::vector<int> epoch(engine_->train_batches());
-    for (std::size_t i = 0; i < epoch.size(); ++i) epoch[i] = static_cast<int>(i);
-    do {
-      for (std::size_t i = epoch.size(); i > 1; --i) std::swap(epoch[i - 1], epoch[random() % i]);
+    constexpr std::size_t kOrder = 4096;  // then it starts again
+    BatchOrder order(engine_->train_batches(), options_.seed);
+    while (order_.size() < kOrder) {
+      const std::vector<int>& epoch = order.next_epoch();
       order_.insert(order_.end(), epoch.begin(), epoch.end());
-    } while (order_.size() < kOrder);
+    }
   }
 
   Check check() override {
@@ -83,24 +80,7 @@ class MlpTrainKernel : public Kernel {
   }
 
   Cost cost() const override {
-    // An epoch has whole batches and a partial one: the mean step, rounded down to whole operations.
-    const std::int64_t rows = data_->train_rows(), whole = rows / options_.batch,
-                       rest = rows % options_.batch;
-    const Cost full = mlp_train_cost(network_, options_.batch, data_->rows);
-    if (rest == 0 || whole == 0)
-      return whole == 0 ? mlp_train_cost(network_, static_cast<int>(rest), data_->rows) : full;
-    const Cost last = mlp_train_cost(network_, static_cast<int>(rest), data_->rows);
-    const auto mean = [&](std::int64_t of_full, std::int64_t of_last) {
-      return (whole * of_full + of_last) / (whole + 1);
-    };
-    Cost cost = full;
-    cost.multiplies = mean(full.multiplies, last.multiplies);
-    cost.adds = mean(full.adds, last.adds);
-    cost.study_forward_macs = mean(full.study_forward_macs, last.study_forward_macs);
-    cost.study_backward_macs = mean(full.study_backward_macs, last.study_backward_macs);
-    cost.compulsory_read_bytes = mean(full.compulsory_read_bytes, last.compulsory_read_bytes);
-    cost.compulsory_write_bytes = mean(full.compulsory_write_bytes, last.compulsory_write_bytes);
-    return cost;
+    return mlp_train_epoch_mean_cost(network_, options_.batch, data_->rows, data_->train_rows());
   }
 
   std::map<std::string, std::string> facts() const override {
@@ -170,4 +150,10 @@ const FamilyRegistration registration{
      enumerate}};
 
 }  // namespace
+
+std::unique_ptr<Kernel> make_mlp_train(const Network& network, const std::string& dataset,
+                                       const RunOptions& options) {
+  return std::make_unique<MlpTrainKernel>(network, dataset, options);
+}
+
 }  // namespace mlpwatt

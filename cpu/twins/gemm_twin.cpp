@@ -185,7 +185,7 @@ class BlockKernel : public TwinKernel {
         choose_gemm_blocking(problem(), micro_kernels(isa()), threads(), options.hierarchy);
     if (variant() == "unblocked") {
       blocking.kc = k();
-      blocking.nc = n();
+      blocking.strips_in_l2 = std::max(m(), n());
       blocking.pack_a = blocking.pack_b = true;
     } else {
       blocking.pack_a = blocking.pack_b = false;

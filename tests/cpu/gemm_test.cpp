@@ -42,12 +42,14 @@ struct Case {
   GemmProblem problem;
   Isa isa;
   int threads;
+  bool other_resident;  ///< keep the other operand's strip in L1 than the blocking chose
 };
 
 std::string describe(const Case& c) {
   return std::string("layout ") + std::to_string(static_cast<int>(c.problem.layout)) + " " +
          std::to_string(c.problem.m) + "x" + std::to_string(c.problem.n) + "x" + std::to_string(c.problem.k) +
-         " " + isa_name(c.isa) + " threads " + std::to_string(c.threads);
+         " " + isa_name(c.isa) + " threads " + std::to_string(c.threads) +
+         (c.other_resident ? " other operand resident" : "");
 }
 
 Hierarchy small_hierarchy() {
@@ -80,7 +82,11 @@ Operands make_operands(const GemmProblem& p, std::mt19937_64& random, bool integ
 }
 
 void run_case(const Case& c, const Operands& o, Guarded& out, const Epilogue& epilogue = {}) {
-  Gemm gemm(c.problem, c.isa, c.threads, small_hierarchy());
+  GemmBlocking blocking = choose_gemm_blocking(c.problem, micro_kernels(c.isa), c.threads, small_hierarchy());
+  if (c.other_resident)
+    blocking.resident = blocking.resident == GemmBlocking::Resident::kA ? GemmBlocking::Resident::kB
+                                                                        : GemmBlocking::Resident::kA;
+  Gemm gemm(c.problem, c.isa, c.threads, blocking);
   ASSERT_EQ(gemm.kernels().isa, c.isa) << "another instruction set ran";
   run_team(c.threads, [&](const TeamMember& member) {
     gemm.run(member, o.a.data(), o.a.ld, o.b.data(), o.b.ld, out.data(), out.ld, epilogue);
@@ -115,7 +121,9 @@ std::vector<Case> all_cases(unsigned seed, int count) {
     for (const auto s : sizes_around(2 * kernels.mr)) ms.push_back(s);
     for (const auto s : sizes_around(kernels.nr)) ns.push_back(s);
     for (const auto s : sizes_around(kernels.lanes)) ns.push_back(s);
-    for (const auto s : sizes_around(blocking.nc)) ns.push_back(s);
+    const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
+    for (const auto s : sizes_around(blocking.strips_in_l2 * (b_stays ? kernels.mr : kernels.nr)))
+      (b_stays ? ms : ns).push_back(s);
     for (const auto s : sizes_around(blocking.kc)) ks.push_back(s);
     ks.push_back(2 * blocking.kc + 1);
     for (int i = 0; i < count; ++i) {
@@ -124,7 +132,7 @@ std::vector<Case> all_cases(unsigned seed, int count) {
       p.m = std::max<std::int64_t>(1, ms[random() % ms.size()]);
       p.n = std::max<std::int64_t>(1, ns[random() % ns.size()]);
       p.k = std::max<std::int64_t>(1, ks[random() % ks.size()]);
-      cases.push_back({p, isa, static_cast<int>(1 + random() % 3)});
+      cases.push_back({p, isa, static_cast<int>(1 + random() % 3), random() % 2 == 1});
     }
   }
   return cases;

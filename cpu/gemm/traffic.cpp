@@ -1,0 +1,129 @@
+#include "cpu/gemm/traffic.h"
+
+#include <algorithm>
+
+namespace mlpwatt {
+
+namespace {
+
+constexpr double kFloat = 4, kLine = 64;
+
+double ceil_div(double a, double b) {
+  return static_cast<double>((static_cast<std::int64_t>(a + b) - 1) / static_cast<std::int64_t>(b));
+}
+
+}  // namespace
+
+GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const GemmBlocking& blocking,
+                          const MicroKernels& kernels, int threads, const GemmTrafficArrays& arrays) {
+  const double m = static_cast<double>(problem.m), n = static_cast<double>(problem.n),
+               k = static_cast<double>(problem.k), mr = kernels.mr, nr = kernels.nr;
+  const double kc_full = static_cast<double>(blocking.kc);
+  const int team_columns = threads / blocking.team_rows;
+  const double strips_m = ceil_div(m, mr), strips_n = ceil_div(n, nr);
+  // The busiest member's share, in strips, floats and vectors.
+  const double rows_strips = ceil_div(strips_m, blocking.team_rows),
+               column_strips = ceil_div(strips_n, team_columns);
+  const double rows = std::min(m, rows_strips * mr), columns = std::min(n, column_strips * nr);
+  const double mean_strips = strips_m * strips_n / threads;
+  const double vector_columns = ceil_div(columns, kernels.lanes) * kernels.lanes;
+  const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
+  // The operand whose strip stays in L1, and the one whose strips pass by it, a part of L2's size at a time.
+  const double stay_strips = b_stays ? column_strips : rows_strips,
+               pass_strips = b_stays ? rows_strips : column_strips;
+  const double stay_width = b_stays ? nr : mr, pass_width = b_stays ? mr : nr;
+  const double stay_floats = b_stays ? columns : rows, pass_floats = b_stays ? rows : columns;
+  const double part_strips = std::clamp(static_cast<double>(blocking.strips_in_l2), 1.0, pass_strips);
+  const double parts = ceil_div(pass_strips, part_strips);
+
+  GemmWork work;
+  work.imbalance = rows_strips * column_strips / mean_strips;
+  // A strip of A read in place along its rows uses mr floats of each line it opens.
+  const bool a_across = problem.layout == GemmLayout::kTN;
+  const int packed_a =
+      blocking.pack_a ? trace.add({rows * std::min(k, kc_full) * kFloat, m * std::min(k, kc_full) * kFloat})
+                      : -1;
+  const int packed_b =
+      blocking.pack_b
+          ? trace.add({columns * std::min(k, kc_full) * kFloat, n * std::min(k, kc_full) * kFloat})
+          : -1;
+  const bool adam = !arrays.updated_with_c.empty();
+  const bool keeps_sums = adam && k > kc_full;
+  const int sums = keeps_sums ? trace.add({rows * columns * kFloat, m * n * kFloat}) : arrays.c;
+  for (double p0 = 0; p0 < k; p0 += kc_full) {
+    const double kc = std::min(kc_full, k - p0), block = kc / k;
+    const bool first = p0 == 0, last = p0 + kc >= k;
+    if (packed_a >= 0 || packed_b >= 0) work.barriers += first ? 1 : 2;
+    if (packed_a >= 0) {
+      trace.touch(arrays.a, block, arrays.a_remote);
+      trace.touch(packed_a);
+      trace.registers(2 * rows * kc * kFloat);
+    }
+    if (packed_b >= 0) {
+      trace.touch(arrays.b, block, arrays.b_remote);
+      trace.touch(packed_b);
+      trace.registers(2 * columns * kc * kFloat);
+    }
+    const double others = threads > 1 ? 1.0 - 1.0 / threads : 0;
+    if (packed_a >= 0)
+      trace.touch(packed_a, 1, others);
+    else
+      trace.touch(arrays.a, block, arrays.a_remote);
+    if (packed_b >= 0)
+      trace.touch(packed_b, 1, others);
+    else
+      trace.touch(arrays.b, block, arrays.b_remote);
+    const double strip_a = blocking.pack_a ? mr * kc * kFloat
+                           : a_across      ? kc * std::max(kLine, mr * kFloat)
+                                           : mr * (kc * kFloat + kLine);
+    const double strip_b = nr * kc * kFloat, strip = b_stays ? strip_b : strip_a;
+    const double part_floats = std::min(pass_floats, part_strips * pass_width);
+    const double part = part_floats * kc * kFloat, tiles_c = stay_width * part_floats * kFloat;
+    // L1: the strip that stays, once a tile.
+    const double near = strip + 2 * pass_width * kc * kFloat;
+    trace.again((pass_strips - parts) * stay_floats * kc * kFloat, near, near);
+    // L2: the part that passes by, once a strip that stays.
+    trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
+    // All of the operand that stays, once a part after the first.
+    const double all = stay_floats * kc * kFloat + part + stay_floats * part_floats * kFloat;
+    trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
+    trace.registers(rows_strips * column_strips * kc * kFloat * mr +
+                    rows_strips * kc * kFloat * vector_columns);
+    if (!last || !adam) {
+      trace.touch(sums, first ? 1 : 2);
+      trace.registers(rows * columns * kFloat * (first ? 1 : 2));
+    } else if (keeps_sums) {
+      trace.touch(sums);
+      trace.registers(rows * columns * kFloat);
+    }
+    work.tiles += rows_strips * column_strips * threads;
+    work.issued_flops += 2 * rows * vector_columns * kc * threads;
+  }
+  const double cells = rows * columns * kFloat;
+  for (const int array : arrays.read_with_c) trace.touch(array), trace.registers(cells);
+  for (const int array : arrays.written_with_c) trace.touch(array), trace.registers(cells);
+  for (const int array : arrays.updated_with_c) trace.touch(array, 2), trace.registers(2 * cells);
+  if (adam) trace.touch(arrays.c, 2), trace.registers(4 * cells);  // and the tile, through L1
+  return work;
+}
+
+Traffic gemm_traffic(const GemmProblem& problem, const GemmBlocking& blocking, const MicroKernels& kernels,
+                     int threads, const Hierarchy& hierarchy) {
+  ReuseTrace trace(hierarchy, threads);
+  const double m = static_cast<double>(problem.m), n = static_cast<double>(problem.n),
+               k = static_cast<double>(problem.k);
+  const double team_rows = blocking.team_rows, team_columns = threads / blocking.team_rows;
+  GemmTrafficArrays arrays;
+  arrays.a = trace.add({m * k * kFloat / team_rows, m * k * kFloat});
+  arrays.b = trace.add({k * n * kFloat / team_columns, k * n * kFloat});
+  arrays.c = trace.add({m * n * kFloat / threads, m * n * kFloat});
+  const GemmWork work = add_gemm_traffic(trace, problem, blocking, kernels, threads, arrays);
+  Traffic traffic = trace.per_step();
+  traffic.issued_flops = work.issued_flops;
+  traffic.tiles = work.tiles;
+  traffic.barriers = work.barriers + 1;
+  traffic.imbalance = work.imbalance;
+  return traffic;
+}
+
+}  // namespace mlpwatt
