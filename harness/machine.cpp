@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 namespace mlpwatt {
@@ -48,11 +49,17 @@ std::vector<std::string> usable_isas() {
 #endif
 }
 
-/// "0-3,6"
+/// "0-3,6": where any thread of this process may run. Bound threads each have a narrower set than the process
+/// was given, so the sets of all of them are joined.
 std::string allowed_processors() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return "unknown";
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(std::stoi(task.path().filename()), sizeof one, &one) == 0) CPU_OR(&set, &set, &one);
+  }
   std::string text;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &set)) continue;

@@ -8,9 +8,18 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace mlpwatt {
+
+/// Lets only whole numbers least .. most pass. (CLI11's own checks let NaN, overflow and the sign of an
+/// unsigned number through.)
+CLI::Option* whole_number(CLI::Option* option, std::int64_t least, std::int64_t most);
+/// Lets only numbers least .. most pass.
+CLI::Option* real_number(CLI::Option* option, double least, double most);
+/// Seeds are recorded as int64.
+inline constexpr std::int64_t kLargestSeed = INT64_MAX;
 
 /// What a person may ask of every kernel alike.
 struct KernelOptions {
@@ -23,6 +32,7 @@ struct KernelOptions {
   std::string dataset_source = "file";
 };
 
+void add_batch_option(CLI::App& app, int& batch);
 /// --threads --isa --algorithm --batch --seed --data-dir --dataset-source
 void add_kernel_options(CLI::App& app, KernelOptions& options);
 /// Errors: UsageError for an instruction set or dataset source that does not exist.

@@ -52,4 +52,28 @@ std::string text_table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
+std::string valid_utf8(std::string text) {
+  // Lowest and highest second byte by first byte: table 3-7 of the Unicode standard.
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
+  };
+  const auto length_at = [&](std::size_t i) -> std::size_t {
+    const unsigned char first = byte(i), second = byte(i + 1);
+    if (first < 0x80) return first == 0 ? 0 : 1;
+    if (first < 0xC2 || first > 0xF4) return 0;
+    const unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+    const unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    const std::size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    bool good = second >= low && second <= high;
+    for (std::size_t j = 2; good && j < length; ++j) good = (byte(i + j) & 0xC0) == 0x80;
+    return good ? length : 0;
+  };
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = length_at(i);
+    if (length == 0) text[i] = '?';
+    i += std::max<std::size_t>(1, length);
+  }
+  return text;
+}
+
 }  // namespace mlpwatt

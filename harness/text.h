@@ -1,5 +1,5 @@
 #pragma once
-// Numbers as people read them.
+// Numbers as people read them, text as files take it.
 
 #include <cstdint>
 #include <string>
@@ -14,5 +14,8 @@ std::string human_si(double value);
 
 /// A left-aligned text table; the first row is the header.
 std::string text_table(const std::vector<std::vector<std::string>>& rows);
+
+/// Each byte that is not part of a well-formed UTF-8 character, or is NUL, replaced by '?'.
+std::string valid_utf8(std::string text);
 
 }  // namespace mlpwatt

@@ -14,6 +14,7 @@
 #include "harness/program.h"
 #include "harness/text.h"
 #include "meters/counters/counter_source.h"
+#include "meters/power_session.h"
 
 namespace mlpwatt {
 namespace {
@@ -32,6 +33,14 @@ std::vector<Finding> find_counters() {
     const CounterStatus status = source->probe();
     findings.push_back({entry.name, to_string(status.state), status.detail, status.remedy});
   }
+  return findings;
+}
+
+std::vector<Finding> find_watt_meters() {
+  std::vector<Finding> findings;
+  for (const MeterFinding& meter : find_meters(read_meter_config("")))
+    findings.push_back(
+        {meter.name, meter.state, meter.detail.empty() ? meter.summary : meter.detail, meter.remedy});
   return findings;
 }
 
@@ -77,7 +86,8 @@ int show_json(const Machine& machine, Context& context) {
                       {"commit", build.commit},
                       {"compiler", build.compiler},
                       {"compiler_flags", build.compiler_flags},
-                      {"counters", findings_json(find_counters())}}
+                      {"counters", findings_json(find_counters())},
+                      {"meters", findings_json(find_watt_meters())}}
                      .dump(2)
               << '\n';
   return kExitOk;
@@ -101,6 +111,7 @@ int show_text(const Machine& machine, Context& context) {
   if (!machine.governor.empty()) out << fmt::format("governor    {}\n", machine.governor);
   out << fmt::format("program     {} by {}\n", build.commit, build.compiler);
   print_findings(out, "counters", find_counters());
+  print_findings(out, "meters", find_watt_meters());
   return kExitOk;
 }
 

@@ -102,11 +102,10 @@ const CommandRegistration registration{
     [](CLI::App& app) -> Action {
       auto options = std::make_shared<Options>();
       add_network_options(app, options->network);
-      app.add_option("--batch", options->batch, "rows of a training batch")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 1 << 24));
-      app.add_option("--units", options->units,
-                     "cores the distributed sets are split over; 0 = all of this machine");
+      add_batch_option(app, options->batch);
+      whole_number(app.add_option("--units", options->units,
+                                  "cores the distributed sets are split over; 0 = all of this machine"),
+                   0, 1 << 24);
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return show_network(*options, context); };
     }};

@@ -19,8 +19,8 @@ int median_interval_index(int n, double coverage) {
   double outside = 0;
   int index = -1;
   for (int i = 0; 2 * i < n - 1; ++i) {
-    const double log_probability = std::lgamma(n + 1.0) - std::lgamma(i + 1.0) - std::lgamma(n - i + 1.0) -
-                                   n * std::log(2.0);
+    const double log_probability =
+        std::lgamma(n + 1.0) - std::lgamma(i + 1.0) - std::lgamma(n - i + 1.0) - n * std::log(2.0);
     outside += 2 * std::exp(log_probability);
     if (outside > 1 - coverage) break;
     index = i;
@@ -31,7 +31,7 @@ int median_interval_index(int n, double coverage) {
 Summary summarise(std::vector<double> values) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   Summary summary{nan, nan, nan, nan, nan, nan, nan, nan};
-  if (values.empty() || std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); }))
+  if (values.empty() || std::any_of(values.begin(), values.end(), [](double v) { return !std::isfinite(v); }))
     return summary;
   std::sort(values.begin(), values.end());
   const double n = static_cast<double>(values.size());

@@ -1,5 +1,8 @@
 #include "harness/record/hdf5.h"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace mlpwatt::hdf5 {
 namespace {
 
@@ -11,6 +14,9 @@ herr_t keep_last(unsigned, const H5E_error2_t* error, void* data) {
 }  // namespace
 
 void quiet() {
+  // We close what we open. Its own clean-up at exit would try once more to write what a full disk refused,
+  // and crash.
+  H5dont_atexit();
   H5open();
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
@@ -18,7 +24,12 @@ void quiet() {
 std::string last_error() {
   std::string text = "libhdf5 gives no reason";
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_last, &text);
-  // H5E_WALK_DOWNWARD starts at the API call; the last one visited is the cause.
+  // H5E_WALK_DOWNWARD starts at the API call; the last one visited is the cause. Of a system call's failure
+  // it tells times and addresses besides.
+  const std::string mark = "error message = '";
+  if (const std::size_t at = text.find(mark); at != std::string::npos)
+    text = text.substr(at + mark.size(), text.find('\'', at + mark.size()) - at - mark.size());
+  std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
 }
 

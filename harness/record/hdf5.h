@@ -3,16 +3,13 @@
 
 #include <hdf5.h>
 
-#include <stdexcept>
+#include <cstdint>
 #include <string>
 #include <utility>
 
-namespace mlpwatt {
+#include "harness/record/error.h"
 
-/// A file cannot be read or written; what() names the file and the reason in one line.
-struct RecordError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+namespace mlpwatt {
 
 namespace hdf5 {
 

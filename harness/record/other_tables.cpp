@@ -37,17 +37,62 @@ const Table& machine_table() {
 }
 
 const Table& meters_table() {
-  static const Table table("meters", "meter", "One row a meter and domain that looked on.",
-                           {
-                               {"meter", T, "", "meter", "Which meter."},
-                               {"domain", T, "", "domain", "What it covers: node, package0, dram0, gpu0 ..."},
-                               {"provenance", T, "", "provenance", "measured, modelled or simulated."},
-                               {"unit", T, "", "unit of its readings", "W or J."},
-                               {"host", T, "", "host", "Where it was read."},
-                               {"update_period_s", R, "s", "update period", "", "given"},
-                               {"resolution", R, "1", "resolution", "In the meter's unit.", "given"},
-                               {"accuracy_relative", R, "1", "relative accuracy", "Of the reading.", "given"},
-                           });
+  static const Table table(
+      "meters", "meter", "One row a meter and domain that looked on.",
+      {
+          {"name", T, "", "meter", "Which meter."},
+          {"domain", T, "", "domain", "What it covers: node, package0, dram0, gpu0 ..."},
+          {"provenance", T, "", "provenance", "measured, modelled or simulated."},
+          {"unit", T, "", "unit of its readings", "W or J."},
+          {"host", T, "", "host", "Where it was read."},
+          {"update_period_s", R, "s", "update period", "", "given"},
+          {"resolution", R, "1", "resolution", "In the meter's unit.", "given"},
+          {"accuracy_relative", R, "1", "relative accuracy", "Limit of error, of the reading.", "given"},
+          {"accuracy_source", T, "", "source of the accuracy", "Who states it; assumed = nobody."},
+          {"parent", T, "", "parent domain", "The domain that contains this one."},
+          {"duplicate_of", T, "", "mirrored domain", "The domain this one is a copy of."},
+          {"kind", T, "", "kind of reading", "counter, instant or average."},
+          {"averaging_s", R, "s", "averaging window", "Time a reading looks back on.", "given"},
+          {"lag_s", R, "s", "lag", "How late a reading shows what happened.", "given"},
+          {"timing_source", T, "", "source of period and lag",
+           "assumed, declared, or measured by mlpwatt calibrate."},
+          {"wrap_j", R, "J", "range of the counter", "It starts again after so much.", "given"},
+          {"place", T, "", "place in the power chain", "AC inlet, DC bus, BMC, die, battery, model."},
+      });
+  return table;
+}
+
+const Table& energies_table() {
+  static const Table table(
+      "energies", "energy", "One row a run and meter channel that looked on, and one for the node's rest.",
+      {
+          {"run_row", I, "1", "run", "Row of /runs.", "", "runs"},
+          {"meter_row", I, "1", "meter", "Row of /meters.", "", "meters"},
+          {"meter", T, "", "meter", "Which meter."},
+          {"domain", T, "", "domain",
+           "node, package0, dram0 ...; rest = the node minus the domains inside it."},
+          {"parent", T, "", "parent domain", "The domain that contains this one."},
+          {"provenance", T, "", "provenance", "measured or modelled."},
+          {"summed", O, "1", "part of the run's energy", "1 when /runs has it in its energy."},
+          {"energy_j", R, "J", "energy of the window", "Idle included; absent when it could not be had."},
+          {"energy_uncertainty_j", R, "J", "its standard uncertainty", "About 68 %; twice it is about 95 %."},
+          {"energy_random_j", R, "J", "random part of it", "Without the accuracy class of the meter."},
+          {"energy_above_idle_j", R, "J", "energy above idle", "energy_j - idle_w x window."},
+          {"energy_above_idle_uncertainty_j", R, "J", "its standard uncertainty", ""},
+          {"idle_w", R, "W", "idle power", "Mean of the idle times before and after, or of the sitting."},
+          {"idle_uncertainty_w", R, "W", "its standard uncertainty", "Without the accuracy class."},
+          {"flags", T, "", "quality flags",
+           "ok, or space-separated: under_sampled, stuck, dropout, "
+           "wrapped_twice, clock_jump, out_of_range, lost, idle_drift, exceeds_node."},
+          {"reason", T, "", "why it is flagged", "Of the first fault; names the meter."},
+          {"distinct_updates", I, "1", "distinct updates", "Of the device, inside the window.", "measured"},
+          {"readings", I, "1", "readings", "Taken inside the window.", "measured"},
+          {"failures", I, "1", "failed readings", "Inside the window.", "measured"},
+          {"wraps", I, "1", "wraps", "Of a counter, inside the window.", "measured"},
+          {"samples_kept_every", I, "1", "samples kept",
+           "/samples holds every n-th of its readings; 1 = all."},
+      },
+      true);
   return table;
 }
 

@@ -14,6 +14,9 @@ using hdf5::Id;
 using hdf5::own;
 using hdf5::require;
 
+/// Columns are judged in parts, so that memory stays flat.
+constexpr std::int64_t kChunkRows = 65536;
+
 bool has_link(hid_t parent, const std::string& name) {
   return H5Lexists(parent, name.c_str(), H5P_DEFAULT) > 0;
 }
@@ -42,6 +45,25 @@ bool type_fits(hid_t stored, Type type) {
       return kind == H5T_STRING && H5Tis_variable_str(stored) > 0;
   }
   return false;
+}
+
+haddr_t address_of(hid_t object) {
+  H5O_info_t info{};
+  return H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0 ? HADDR_UNDEF : info.addr;
+}
+
+/// Whether the dataset's one dimension has this scale and no other.
+bool is_only_scale(const Id& dataset, const Id& scale) {
+  if (H5DSget_num_scales(dataset.get(), 0) != 1) return false;
+  // H5DSis_attached would walk the scale's references to every other column, for every column
+  haddr_t wanted = address_of(scale.get());
+  const herr_t same = H5DSiterate_scales(
+      dataset.get(), 0, nullptr,
+      [](hid_t, unsigned, hid_t attached, void* address) -> herr_t {
+        return address_of(attached) == *static_cast<haddr_t*>(address) ? 1 : 0;
+      },
+      &wanted);
+  return same == 1 && wanted != HADDR_UNDEF;
 }
 
 const char* type_text(Type type) {
@@ -74,15 +96,17 @@ struct Reader::State {
                                                                  : -1;
   }
 
-  void read_column(const Id& group, const Column& column, std::size_t index, std::int64_t first,
-                   std::vector<Row>& rows) const {
+  /// Hands each value of rows first .. first+count-1 to `take(i, Value)`.
+  template <class Take>
+  void read_column(const Id& group, const Column& column, std::int64_t first, std::int64_t count,
+                   const Take& take) const {
     const Id dataset = own(H5Dopen2(group.get(), column.name.c_str(), H5P_DEFAULT), H5Dclose, path,
                            "opening " + column.name);
     const Id stored(H5Dget_type(dataset.get()), H5Tclose);
     if (!type_fits(stored.get(), column.type))
       throw RecordError(fmt::format("{}: column {} is not {}", path, column.name, type_text(column.type)));
     const Id space(H5Dget_space(dataset.get()), H5Sclose);
-    const hsize_t start = static_cast<hsize_t>(first), size = rows.size();
+    const hsize_t start = static_cast<hsize_t>(first), size = static_cast<hsize_t>(count);
     require(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, &start, nullptr, &size, nullptr), path,
             "selecting rows of " + column.name);
     if (H5Sselect_valid(space.get()) <= 0)
@@ -92,22 +116,40 @@ struct Reader::State {
       require(H5Dread(dataset.get(), type, memory.get(), space.get(), H5P_DEFAULT, data), path,
               "reading " + column.name);
     };
+    const auto rows = static_cast<std::size_t>(count);
     if (column.type == Type::kReal) {
-      std::vector<double> values(rows.size());
+      std::vector<double> values(rows);
       read(H5T_NATIVE_DOUBLE, values.data());
-      for (std::size_t i = 0; i < rows.size(); ++i) rows[i].value(index) = values[i];
+      for (std::size_t i = 0; i < rows; ++i) take(i, Value(values[i]));
     } else if (column.type == Type::kText) {
       const Id type = hdf5::text_type();
-      std::vector<char*> values(rows.size(), nullptr);
+      std::vector<char*> values(rows, nullptr);
       read(type.get(), values.data());
-      for (std::size_t i = 0; i < rows.size(); ++i)
-        rows[i].value(index) = std::string(values[i] == nullptr ? "" : values[i]);
+      for (std::size_t i = 0; i < rows; ++i)
+        take(i, Value(std::string(values[i] == nullptr ? "" : values[i])));
       H5Dvlen_reclaim(type.get(), memory.get(), H5P_DEFAULT, values.data());
     } else {
-      std::vector<std::int64_t> values(rows.size());
+      std::vector<std::int64_t> values(rows);
       read(H5T_NATIVE_INT64, values.data());
-      for (std::size_t i = 0; i < rows.size(); ++i) rows[i].value(index) = values[i];
+      for (std::size_t i = 0; i < rows; ++i) take(i, Value(values[i]));
     }
+  }
+
+  /// What is wrong with the dimension scale itself; "" = nothing.
+  std::string scale_problem(const Table& table, const Id& group, const Id& scale, std::int64_t rows) const {
+    const std::string name = "/" + table.group() + "/" + table.dimension();
+    const Id stored(scale ? H5Dget_type(scale.get()) : -1, H5Tclose);
+    if (!scale || !type_fits(stored.get(), Type::kInteger) || H5DSis_scale(scale.get()) <= 0)
+      return name + ": not a dimension scale of int64";
+    std::string wrong;
+    for (std::int64_t first = 0; first < rows && wrong.empty(); first += kChunkRows)
+      read_column(group, {table.dimension(), Type::kInteger}, first, std::min(kChunkRows, rows - first),
+                  [&](std::size_t i, const Value& value) {
+                    const std::int64_t row = first + static_cast<std::int64_t>(i);
+                    if (wrong.empty() && std::get<std::int64_t>(value) != row)
+                      wrong = fmt::format("{}: {} in row {}", name, std::get<std::int64_t>(value), row);
+                  });
+    return wrong;
   }
 };
 
@@ -138,19 +180,44 @@ std::vector<Row> Reader::rows(const Table& table, std::int64_t first, std::int64
   if (count == 0 || !group) return rows;
   for (std::size_t i = 0; i < table.columns().size(); ++i)
     if (has_link(group.get(), table.columns()[i].name))
-      state_->read_column(group, table.columns()[i], i, first, rows);
+      state_->read_column(group, table.columns()[i], first, count,
+                          [&](std::size_t row, Value value) { rows[row].value(i) = std::move(value); });
   return rows;
+}
+
+std::vector<Value> Reader::column(const Table& table, std::string_view name, std::int64_t first,
+                                  std::int64_t count) const {
+  const std::size_t index = table.index(name);
+  std::vector<Value> values(static_cast<std::size_t>(count), Row(table).value(index));
+  const Id group = state_->open_group(table);
+  if (count > 0 && group && has_link(group.get(), table.columns()[index].name))
+    state_->read_column(group, table.columns()[index], first, count,
+                        [&](std::size_t row, Value value) { values[row] = std::move(value); });
+  return values;
+}
+
+std::optional<std::int64_t> Reader::wrong_reference(const Table& table, const Column& column,
+                                                    std::int64_t rows) const {
+  const std::int64_t targets = count(table_of(column.references));
+  for (std::int64_t first = 0; first < rows; first += kChunkRows)
+    for (const Value& value : this->column(table, column.name, first, std::min(kChunkRows, rows - first)))
+      if (const auto target = std::get<std::int64_t>(value); target < 0 || target >= targets) return target;
+  return std::nullopt;
 }
 
 std::vector<std::string> Reader::problems() const {
   std::vector<std::string> found;
   for (const Table* table : all_tables()) {
     const Id group = state_->open_group(*table);
+    if (!group && table->optional()) continue;
     if (!group || !has_link(group.get(), table->dimension())) {
       found.push_back(fmt::format("/{}: no dimension scale {}", table->group(), table->dimension()));
       continue;
     }
     const std::int64_t rows = count(*table);
+    const Id scale(H5Dopen2(group.get(), table->dimension().c_str(), H5P_DEFAULT), H5Dclose);
+    if (const std::string wrong = state_->scale_problem(*table, group, scale, rows); !wrong.empty())
+      found.push_back(wrong);
     for (const Column& column : table->columns()) {
       const std::string name = "/" + table->group() + "/" + column.name;
       if (!has_link(group.get(), column.name)) {
@@ -164,19 +231,14 @@ std::vector<std::string> Reader::problems() const {
       else if (state_->length(dataset) != rows)
         found.push_back(fmt::format("{}: {} rows where {} has {}", name, state_->length(dataset),
                                     table->dimension(), rows));
-      else if (H5DSget_num_scales(dataset.get(), 0) != 1)
+      else if (!is_only_scale(dataset, scale))
         found.push_back(name + ": not attached to its dimension scale");
       else if (hdf5::read_text_attribute(dataset.get(), "units") != column.unit)
         found.push_back(fmt::format("{}: units are '{}', not '{}'", name,
                                     hdf5::read_text_attribute(dataset.get(), "units"), column.unit));
       else if (!column.references.empty()) {
-        const Table& target = table_of(column.references);
-        for (const Row& row : this->rows(*table))
-          if (row.integer(column.name) < 0 || row.integer(column.name) >= count(target)) {
-            found.push_back(fmt::format("{}: row {} of /{} does not exist", name, row.integer(column.name),
-                                        column.references));
-            break;
-          }
+        if (const auto wrong = wrong_reference(*table, column, rows); wrong)
+          found.push_back(fmt::format("{}: row {} of /{} does not exist", name, *wrong, column.references));
       }
     }
   }

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/record/table.h"
@@ -24,12 +26,19 @@ class Reader {
   std::vector<Row> rows(const Table& table, std::int64_t first, std::int64_t count) const;
   std::vector<Row> rows(const Table& table) const { return rows(table, 0, count(table)); }
 
+  /// One column of these rows: what a pass over a large file reads. Absent where the file has no such column.
+  std::vector<Value> column(const Table& table, std::string_view name, std::int64_t first,
+                            std::int64_t count) const;
+
   /// What breaks the schema, one line each; empty = valid. Columns the program does not know are named by
   /// unknown_columns(), they break nothing.
   std::vector<std::string> problems() const;
   std::vector<std::string> unknown_columns() const;
 
  private:
+  /// The first value of a referring column that names no row.
+  std::optional<std::int64_t> wrong_reference(const Table& table, const Column& column,
+                                              std::int64_t rows) const;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -1,6 +1,7 @@
 // The columns of /runs.
 
 #include "harness/record/table.h"
+#include "meters/counters/counter_source.h"
 
 namespace mlpwatt {
 namespace {
@@ -11,7 +12,7 @@ std::vector<Column> identity_columns() {
   return {
       {"name", T, "", "benchmark", "The benchmark's name in the catalogue; what --filter searches."},
       {"family", T, "", "family", "The family of benchmarks it belongs to."},
-      {"backend", T, "", "backend", "cpu or gpu."},
+      {"backend", T, "", "backend", "cpu, gpu, or peer/<name>: a library of others that was compared with."},
       {"dataset", T, "", "dataset", "Of a training benchmark: the study's task."},
       {"shape", T, "", "network shape", "Of a training benchmark: one of the study's eight shapes."},
       {"size", O, "1", "parameters asked for", "Of a training benchmark: target number of parameters."},
@@ -34,6 +35,8 @@ std::vector<Column> identity_columns() {
       {"seed", I, "1", "seed", "Of initial weights, split and synthetic values.", "given"},
       {"order_seed", I, "1", "order seed", "Of the shuffle of runs.", "given"},
       {"order_index", I, "1", "place in the order", "0-based place of this run in its session.", "given"},
+      {"campaign", T, "", "campaign",
+       "Checksum of the plan whose entry order_index this run is; empty outside campaigns."},
       {"repetition", I, "1", "repetition", "0-based repetition of this configuration in its session."},
       {"command", T, "", "command", "The full command line that made this row."},
       {"commit", T, "", "git commit", "Of the program; +modified when the tree was not clean."},
@@ -52,7 +55,8 @@ std::vector<Column> identity_columns() {
       {"reason", T, "", "reason", "Why status is not ok."},
       {"quality", T, "", "quality flags",
        "ok, or space-separated flags: not_steady (the step time still "
-       "drifted when the warm-up ended), few_blocks (fewer than 10)."},
+       "drifted when the warm-up ended), few_blocks (fewer than 10), wide_interval (the longest window "
+       "ended before the interval of step_s was as tight as asked)."},
   };
 }
 
@@ -83,6 +87,65 @@ std::vector<Column> time_columns() {
   };
 }
 
+/// Every name of the counters' vocabulary in each provenance it can have.
+std::vector<Column> counter_columns() {
+  std::vector<Column> columns;
+  for (const CounterName& counter : counter_vocabulary())
+    for (const Provenance provenance : {Provenance::kMeasured, Provenance::kSimulated})
+      columns.push_back({counter_column(counter.name, provenance), R, counter.unit,
+                         counter.name + " per step, " + to_string(provenance),
+                         counter.description + ", per step; the exact event stands in counter_details",
+                         to_string(provenance)});
+  columns.push_back({"counter_details", T, "", "counter details",
+                     "JSON object by counter: exact event, source, steps and threads it covers, pass, or "
+                     "the reason why there is no value; native events with their values."});
+  return columns;
+}
+
+/// One set measured, one modelled; the joules stand for the whole window, the others for a step.
+std::vector<Column> energy_columns() {
+  std::vector<Column> columns;
+  struct Quantity {
+    const char *name, *unit, *long_name, *description;
+  };
+  static constexpr Quantity kQuantities[] = {
+      {"energy_j", "J", "energy of the window", "Sum over the outermost domains, idle included."},
+      {"energy_uncertainty_j", "J", "its standard uncertainty", "meters/energy.h has the formula."},
+      {"energy_above_idle_j", "J", "energy of the window above idle", "Idle power x window subtracted."},
+      {"energy_above_idle_uncertainty_j", "J", "its standard uncertainty", "The idle's spread included."},
+      {"step_energy_j", "J", "energy per step", "energy_j / steps."},
+      {"step_energy_uncertainty_j", "J", "its standard uncertainty", ""},
+      {"step_energy_above_idle_j", "J", "energy per step above idle", "energy_above_idle_j / steps."},
+      {"step_energy_above_idle_uncertainty_j", "J", "its standard uncertainty", ""},
+      {"power_w", "W", "mean power of the window", "energy_j / the window as the meters saw it."},
+      {"idle_power_w", "W", "idle power", "Of the same domains."},
+  };
+  for (const Provenance provenance : {Provenance::kMeasured, Provenance::kModelled})
+    for (const Quantity& quantity : kQuantities)
+      columns.push_back({std::string(quantity.name) + "_" + to_string(provenance), R, quantity.unit,
+                         std::string(quantity.long_name) + ", " + to_string(provenance), quantity.description,
+                         to_string(provenance)});
+  const std::vector<Column> more{
+      {"energy_domains", T, "", "domains of the energy", "What was summed: node, or package0+dram0 ..."},
+      {"energy_meters", T, "", "meters of the energy", "Whose readings they are."},
+      {"energy_quality", T, "", "quality flags of the energy",
+       "ok, or flags of /energies. Flagged energies stay out of fits and summaries."},
+      {"energy_reason", T, "", "why it is flagged", "Of the first fault; names the meter."},
+      {"energy_updates", O, "1", "distinct updates", "Of the slowest meter that was summed.", "measured"},
+      {"ee_hpc_wg_level", O, "1", "EE HPC WG level",
+       "Level 1 to 3 of that methodology the window would satisfy; 0 = none.", "computed"},
+      {"sampler_cpu_share", R, "1", "cost of the sampling", "Of one processor, during the window.",
+       "measured"},
+      {"temperature_before_c", R, "degC", "processor temperature before", "The hottest sensor.", "measured"},
+      {"temperature_after_c", R, "degC", "processor temperature after", "The hottest sensor.", "measured"},
+      {"frequency_before_hz", R, "Hz", "processor frequency before", "Mean of all processors.", "measured"},
+      {"frequency_after_hz", R, "Hz", "processor frequency after", "Mean of all processors.", "measured"},
+      {"throttle_events", O, "1", "throttle events", "Of all processors, during the window.", "measured"},
+  };
+  columns.insert(columns.end(), more.begin(), more.end());
+  return columns;
+}
+
 std::vector<Column> cost_columns() {
   return {
       {"flops", O, "1", "FLOPs per step", "Every multiply and every add.", "computed"},
@@ -96,8 +159,7 @@ std::vector<Column> cost_columns() {
        "computed"},
       {"compulsory_write_bytes", O, "B", "compulsory writes per step", "Each output and state once.",
        "computed"},
-      {"working_set_l_bytes", O, "B", "working set l", "Inter-layer: replicated + distributed.",
-       "computed"},
+      {"working_set_l_bytes", O, "B", "working set l", "Inter-layer: replicated + distributed.", "computed"},
       {"working_set_f_bytes", O, "B", "working set f", "Forward pass.", "computed"},
       {"working_set_b_bytes", O, "B", "working set b", "Backward pass.", "computed"},
       {"working_set_d_bytes", O, "B", "working set d", "Dataset.", "computed"},
@@ -115,12 +177,27 @@ std::vector<Column> cost_columns() {
   };
 }
 
+std::vector<Column> comparison_columns() {
+  return {
+      {"comparison", T, "", "comparison",
+       "Rows with the same text took turns at the same work: start, host and benchmark; empty for other "
+       "rows."},
+      {"ratio_to_ours", R, "1", "time over ours",
+       "step_s over that of our row of the same comparison: above 1 ours is quicker.", "measured"},
+      {"ratio_low95", R, "1", "time over ours, lower end", "95 % bootstrap interval over the turns.",
+       "measured"},
+      {"ratio_high95", R, "1", "time over ours, upper end", "95 % bootstrap interval over the turns.",
+       "measured"},
+  };
+}
+
 }  // namespace
 
 const Table& runs_table() {
   static const Table table("runs", "run", "One row a run: one kernel, one configuration, one window.", [] {
     std::vector<Column> columns = identity_columns();
-    for (auto more : {time_columns(), cost_columns()})
+    for (auto more :
+         {time_columns(), cost_columns(), comparison_columns(), counter_columns(), energy_columns()})
       columns.insert(columns.end(), more.begin(), more.end());
     return columns;
   }());

@@ -10,11 +10,13 @@ std::size_t alternative_of(Type type) { return type == Type::kReal ? 0 : type ==
 
 }  // namespace
 
-Table::Table(std::string group, std::string dimension, std::string description, std::vector<Column> columns)
+Table::Table(std::string group, std::string dimension, std::string description, std::vector<Column> columns,
+             bool optional)
     : group_(std::move(group)),
       dimension_(std::move(dimension)),
       description_(std::move(description)),
-      columns_(std::move(columns)) {
+      columns_(std::move(columns)),
+      optional_(optional) {
   for (std::size_t i = 0; i < columns_.size(); ++i)
     if (!index_.emplace(columns_[i].name, i).second || columns_[i].name == dimension_)
       throw std::logic_error("column declared twice: " + group_ + "/" + columns_[i].name);
@@ -27,8 +29,9 @@ std::size_t Table::index(std::string_view name) const {
 }
 
 const std::vector<const Table*>& all_tables() {
-  static const std::vector<const Table*> tables{&runs_table(), &machine_table(), &meters_table(),
-                                                &samples_table(), &curves_table()};
+  static const std::vector<const Table*> tables{
+      &runs_table(),   &machine_table(), &meters_table(),      &energies_table(),         &samples_table(),
+      &curves_table(), &model_table(),   &model_tests_table(), &model_predictions_table()};
   return tables;
 }
 

@@ -41,12 +41,15 @@ struct Column {
 class Table {
  public:
   /// @param dimension name of the dimension scale that every column is attached to
-  Table(std::string group, std::string dimension, std::string description, std::vector<Column> columns);
+  /// @param optional a file without rows of it has no such group
+  Table(std::string group, std::string dimension, std::string description, std::vector<Column> columns,
+        bool optional = false);
 
   const std::string& group() const { return group_; }
   const std::string& dimension() const { return dimension_; }
   const std::string& description() const { return description_; }
   const std::vector<Column>& columns() const { return columns_; }
+  bool optional() const { return optional_; }
   bool has(std::string_view name) const { return index_.contains(std::string(name)); }
   /// Errors: std::logic_error for a name that is not declared.
   std::size_t index(std::string_view name) const;
@@ -55,13 +58,18 @@ class Table {
   std::string group_, dimension_, description_;
   std::vector<Column> columns_;
   std::unordered_map<std::string, std::size_t> index_;
+  bool optional_;
 };
 
-const Table& runs_table();     ///< one row a run
-const Table& machine_table();  ///< one row a machine that runs in the file were made on
-const Table& meters_table();   ///< one row a meter and domain that looked on
-const Table& samples_table();  ///< raw readings of the meters
-const Table& curves_table();   ///< one row an epoch of a training
+const Table& runs_table();               ///< one row a run
+const Table& machine_table();            ///< one row a machine that runs in the file were made on
+const Table& meters_table();             ///< one row a meter and domain that looked on
+const Table& energies_table();           ///< one row a run and meter channel
+const Table& samples_table();            ///< raw readings of the meters
+const Table& curves_table();             ///< one row an epoch of a training
+const Table& model_table();              ///< one row a coefficient of a fitted model
+const Table& model_tests_table();        ///< one row a cross-validation of it
+const Table& model_predictions_table();  ///< one row a configuration predicted unseen
 const std::vector<const Table*>& all_tables();
 /// Errors: std::logic_error for a group that is none.
 const Table& table_of(const std::string& group);

@@ -1,16 +1,14 @@
 #include "harness/record/writer.h"
 
-#include <fcntl.h>
 #include <hdf5_hl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 
+#include "harness/record/durable.h"
 #include "harness/record/hdf5.h"
+#include "harness/text.h"
 
 namespace mlpwatt {
 namespace {
@@ -36,36 +34,7 @@ hid_t memory_type(Type type, const Id& text) {
   return -1;
 }
 
-/// Bytes that are not UTF-8 would make readers fail on the whole column.
-std::string valid_utf8(std::string text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const unsigned char c = static_cast<unsigned char>(text[i]);
-    const int follow = c < 0x80                ? 0
-                       : c >= 0xC2 && c < 0xE0 ? 1
-                       : c >= 0xE0 && c < 0xF0 ? 2
-                       : c >= 0xF0 && c < 0xF5 ? 3
-                                               : -1;
-    bool good = follow >= 0 && i + static_cast<std::size_t>(follow) < text.size() && c != 0;
-    for (int j = 1; good && j <= follow; ++j)
-      good = (static_cast<unsigned char>(text[i + static_cast<std::size_t>(j)]) & 0xC0) == 0x80;
-    if (!good) text[i] = '?';
-    i += good ? static_cast<std::size_t>(follow) + 1 : 1;
-  }
-  return text;
-}
-
-void sync_folder(const std::filesystem::path& folder) {
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  fsync(descriptor);
-  close(descriptor);
-}
-
 }  // namespace
-
-std::string file_error(const std::string& path, const std::string& what, int error) {
-  return path + ": " + what + ": " + std::strerror(error);
-}
 
 struct Writer::State {
   struct OpenTable {
@@ -87,7 +56,7 @@ struct Writer::State {
         expected == options.expected_rows.end() ? 1 : std::max<std::int64_t>(1, expected->second);
     const hsize_t chunk = std::bit_ceil(static_cast<std::uint64_t>(std::min(rows, kMaximumChunkRows)));
     H5Pset_chunk(properties.get(), 1, &chunk);
-    if (rows >= kDeflateRows && column.type != Type::kText) {
+    if (rows >= kDeflateRows) {  // of text, what is compressed are the references to it
       H5Pset_shuffle(properties.get());
       H5Pset_deflate(properties.get(), 4);
     }
@@ -168,6 +137,7 @@ struct Writer::State {
       write_part(open.columns[i], type, open.rows, count, values.data(), name);
     } else if (column.type == Type::kText) {
       std::vector<std::string> texts;
+      // Bytes that are not UTF-8 would make readers fail on the whole column.
       for (const Row& row : rows) texts.push_back(valid_utf8(std::get<std::string>(row.value(i))));
       std::vector<const char*> values;
       for (const std::string& value : texts) values.push_back(value.c_str());
@@ -180,6 +150,7 @@ struct Writer::State {
   }
 
   void append(const Table& table, const std::vector<Row>& rows) {
+    if (rows.empty() && table.optional()) return;
     OpenTable& open = open_table(table);
     if (rows.empty()) return;
     const std::int64_t count = static_cast<std::int64_t>(rows.size());
@@ -213,34 +184,22 @@ struct Writer::State {
     file.reset();
     return image;
   }
-
-  void write_image(const std::vector<char>& image) const {
-    const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor < 0) throw RecordError(file_error(temporary, "cannot create", errno));
-    std::size_t written = 0;
-    while (written < image.size()) {
-      const ssize_t n = write(descriptor, image.data() + written, image.size() - written);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) {
-        const int error = errno;
-        ::close(descriptor);
-        throw RecordError(file_error(path, "cannot write " + std::to_string(image.size()) + " bytes", error));
-      }
-      written += static_cast<std::size_t>(n);
-    }
-    ::close(descriptor);
-  }
 };
 
 Writer::Writer(std::string path, WriterOptions options) : state_(std::make_unique<State>()) {
   hdf5::quiet();
-  const std::filesystem::path target(path);
   state_->path = path;
-  state_->temporary = (target.parent_path() / ("." + target.filename().string() + ".tmp")).string();
+  state_->temporary = temporary_name(path);
   state_->options = std::move(options);
   const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  if (state_->options.in_memory) H5Pset_fapl_core(access.get(), 1 << 20, false);
+  if (state_->options.in_memory)
+    H5Pset_fapl_core(access.get(), 1 << 20, false);
+  else  // a chunk or two of each of some 200 columns, instead of 1 MiB each
+    H5Pset_cache(access.get(), 0, 101, 128 << 10, 1.0);
   const Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  // One node of the chunk index per column is allocated whole: at the default width 2 KiB a column, which
+  // is most of a small file. Small files have few chunks a column.
+  if (state_->options.in_memory) H5Pset_istore_k(creation.get(), 2);
   H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   state_->file = own(H5Fcreate(state_->temporary.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()),
@@ -265,24 +224,20 @@ std::int64_t Writer::rows(const Table& table) const {
 
 void Writer::commit() {
   State& state = *state_;
-  for (const Table* table : all_tables()) state.open_table(*table);
-  try {
+  for (const Table* table : all_tables())
+    if (!table->optional()) state.open_table(*table);
+  if (state.options.in_memory) {
     const std::vector<char> image = state.close();
-    if (state.options.in_memory) state.write_image(image);
-    const int descriptor = open(state.temporary.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) throw RecordError(file_error(state.temporary, "cannot open", errno));
-    const int synced = fsync(descriptor);
-    const int error = errno;
-    close(descriptor);
-    if (synced != 0) throw RecordError(file_error(state.path, "cannot sync", error));
-    if (rename(state.temporary.c_str(), state.path.c_str()) != 0)
-      throw RecordError(file_error(state.path, "cannot rename into place", errno));
+    write_durably(state.path, {image.data(), image.size()});
+    return;
+  }
+  try {
+    state.close();
   } catch (...) {
     unlink(state.temporary.c_str());
     throw;
   }
-  std::filesystem::path folder = std::filesystem::path(state.path).parent_path();
-  sync_folder(folder.empty() ? "." : folder);
+  put_into_place(state.path);
 }
 
 }  // namespace mlpwatt

@@ -41,7 +41,4 @@ class Writer {
   std::unique_ptr<State> state_;
 };
 
-/// An error of the system about a file: "PATH: WHAT: No space left on device (needs 1.2 MiB)".
-std::string file_error(const std::string& path, const std::string& what, int error);
-
 }  // namespace mlpwatt

@@ -2,6 +2,8 @@
 // Runs the program inside the test and keeps what it wrote.
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -20,6 +22,14 @@ struct Outcome {
     return static_cast<std::size_t>(std::count(err.begin(), err.end(), '\n'));
   }
 };
+
+/// The program as a file, for tests that need a process of its own: build/mlpwatt of the build under test;
+/// empty when it is not there.
+inline std::string program_path() {
+  const char* build = std::getenv("MLPWATT_BUILD");
+  const std::filesystem::path path = std::filesystem::path(build == nullptr ? "build" : build) / "mlpwatt";
+  return std::filesystem::exists(path) ? std::filesystem::absolute(path).string() : "";
+}
 
 inline Outcome run(const std::vector<std::string>& args) {
   std::ostringstream out, err;

@@ -1,0 +1,251 @@
+// mlpwatt train: one network trained for E epochs or to a target test loss, its curve recorded.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cmath>
+#include <csignal>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "harness/options.h"
+#include "harness/program.h"
+#include "harness/record/record_file.h"
+#include "harness/run/output.h"
+#include "harness/run/run_one.h"
+#include "harness/run/training.h"
+#include "harness/text.h"
+#include "kernels/cost.h"
+
+namespace mlpwatt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  NetworkOptions network;
+  KernelOptions kernel;
+  std::string backend = "cpu", out;
+  TrainingPlan plan;
+  double target = 0;
+  bool has_target = false, json = false;
+  reference::Adam adam;
+};
+
+volatile std::sig_atomic_t stop_wanted = 0;
+
+/// SIGINT and SIGTERM end the training after the epoch in hand; what was recorded stays.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    stop_wanted = 0;
+    for (std::size_t i = 0; i < 2; ++i) old_[i] = std::signal(kSignals[i], [](int) { stop_wanted = 1; });
+  }
+  ~StopOnSignal() {
+    for (std::size_t i = 0; i < 2; ++i) std::signal(kSignals[i], old_[i]);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  static constexpr int kSignals[2] = {SIGINT, SIGTERM};
+  void (*old_[2])(int);
+};
+
+Row curve_row(const Epoch& point) {
+  Row row(curves_table());
+  row.set("epoch", point.epoch);
+  row.set("train_loss", point.train_loss);
+  row.set("test_loss", point.test_loss);
+  row.set("train_accuracy", point.train_accuracy);
+  row.set("test_accuracy", point.test_accuracy);
+  row.set("seconds", point.seconds);
+  row.set("total_seconds", point.total_seconds);
+  return row;
+}
+
+/// JSON has no NaN: an accuracy that does not exist is left out, a loss that overflowed is null.
+Json point_json(const Epoch& point) {
+  Json object{{"epoch", point.epoch}, {"train_loss", point.train_loss}, {"test_loss", point.test_loss}};
+  if (!std::isnan(point.train_accuracy)) object["train_accuracy"] = point.train_accuracy;
+  if (!std::isnan(point.test_accuracy)) object["test_accuracy"] = point.test_accuracy;
+  object["seconds"] = point.seconds;
+  object["total_seconds"] = point.total_seconds;
+  return object;
+}
+
+std::string point_text(const Epoch& point) {
+  const auto accuracy = [](double share) {
+    return std::isnan(share) ? std::string() : fmt::format("{:7.2f} %", 100 * share);
+  };
+  return fmt::format("{:>6}  {:>10.6f}  {:>10.6f}  {:>9}  {:>9}  {:>10}\n", point.epoch, point.train_loss,
+                     point.test_loss, accuracy(point.train_accuracy), accuracy(point.test_accuracy),
+                     human_seconds(point.seconds));
+}
+
+/// The record of a training is complete after every epoch: what a window's blocks are to a run, epochs are
+/// here.
+class TrainingRecord {
+ public:
+  TrainingRecord(const Options& options, const Network& network, const Dataset& data, const Trainee& trainee,
+                 RunSettings settings, int epoch_steps)
+      : settings_(std::move(settings)), epoch_steps_(epoch_steps) {
+    Benchmark benchmark;
+    benchmark.family = options.backend + "/train";
+    benchmark.name = fmt::format("{}/{}/{}/{}/{}", benchmark.family, options.network.dataset,
+                                 options.network.shape, options.network.size, options.network.depth);
+    benchmark.parameters = {{"dataset", options.network.dataset},
+                            {"shape", options.network.shape},
+                            {"size", options.network.size},
+                            {"depth", std::int64_t{options.network.depth}},
+                            {"parameters", network.parameters()},
+                            {"batch", std::int64_t{options.kernel.batch}},
+                            {"epochs", std::int64_t{options.plan.epochs}},
+                            {"learning_rate", options.adam.learning_rate}};
+    if (options.plan.target_test_loss)
+      benchmark.parameters["target_test_loss"] = *options.plan.target_test_loss;
+    record_ = begin_record(benchmark, settings_, {}, system_clock());
+    set_facts(record_.run, trainee.facts());
+    cost_ = mlp_train_epoch_mean_cost(network, options.kernel.batch, data.rows, data.train_rows());
+    set_cost(record_.run, cost_, settings_);
+    record_.run.set("binding", thread_binding());
+    window_.start_realtime_ns = record_.run.integer("start_realtime_ns");
+    window_.start_monotonic_ns = record_.run.integer("start_monotonic_ns");
+    window_.steps_per_block = epoch_steps;
+  }
+
+  void add(const Epoch& point) {
+    record_.curve.push_back(curve_row(point));
+    if (point.epoch == 0) return;
+    window_.block_step_s.push_back(point.seconds / epoch_steps_);
+    window_.duration_s = point.total_seconds;
+    window_.steps = std::int64_t{epoch_steps_} * point.epoch;
+  }
+
+  /// The record as it stands. @param status "ok", or "failed" with a reason
+  Record finished(const std::string& status, const std::string& reason) {
+    if (window_.steps > 0) {
+      window_.step = summarise(window_.block_step_s);
+      window_.few_blocks = static_cast<int>(window_.block_step_s.size()) < settings_.protocol.minimum_blocks;
+      window_.cpu_s = std::nan("");
+      WarmUp none;
+      none.steady = true;  // a training has no warm-up: every step of it counts
+      set_window(record_.run, none, window_, cost_);
+    }
+    record_.run.set("status", status);
+    record_.run.set("reason", reason);
+    return record_;
+  }
+
+ private:
+  RunSettings settings_;
+  int epoch_steps_;
+  Cost cost_;
+  Window window_;
+  Record record_;
+};
+
+int run(Options options, Context& context) {
+  if (options.has_target) options.plan.target_test_loss = options.target;
+  RunSettings settings;
+  settings.machine = read_machine();
+  settings.kernel = to_run_options(options.kernel, settings.machine.hierarchy);
+  settings.command = context.command_line();
+  options.plan.seed = settings.kernel.seed;
+  const Network network = to_network(options.network);
+  const Dataset data = load_dataset(options.network.dataset, settings.kernel.dataset);
+  const std::unique_ptr<Trainee> trainee =
+      make_trainee(options.backend, network, data, settings.kernel, options.adam);
+  RecordFile file(options.out.empty() ? default_output(settings.machine.host) : options.out);
+  TrainingRecord record(options, network, data, *trainee, settings, trainee->train_batches());
+  const auto facts = trainee->facts();
+  if (!options.json)
+    context.out << fmt::format(
+        "{} {} {} depth {}: {} -> {}, {} parameters; {} {}, {} thread(s); batch {}, learning rate {}, seed "
+        "{}; "
+        "dataset {} ({} training rows, {} test rows)\n\n{:>6}  {:>10}  {:>10}  {:>9}  {:>9}  {:>10}\n",
+        options.network.dataset, options.network.shape, options.network.size, options.network.depth,
+        network.inputs, fmt::join(network.widths, " "), network.parameters(), facts.at("isa"),
+        facts.at("algorithm"), facts.at("threads"), options.kernel.batch, options.adam.learning_rate,
+        options.kernel.seed, data.source, data.train_rows(), data.test_rows, "epoch", "train loss",
+        "test loss", "train", "test", "time");
+  // An epoch may last microseconds: the file is brought up to date once a second, and at the end.
+  constexpr double kBetweenWrites_s = 1.0;
+  bool begun = false;
+  double written_s = system_clock().monotonic_s();
+  const auto write = [&](const std::string& status, const std::string& reason) {
+    begun ? file.replace_last(record.finished(status, reason)) : file.append(record.finished(status, reason));
+    begun = true;
+    written_s = system_clock().monotonic_s();
+  };
+  const StopOnSignal signals;
+  Epoch last;
+  const TrainingEnd end = train(
+      *trainee, options.plan, [] { return system_clock().monotonic_s(); },
+      [&](const Epoch& point) {
+        record.add(point);
+        last = point;
+        if (options.json)
+          context.out << point_json(point).dump() << '\n' << std::flush;
+        else
+          context.out << point_text(point) << std::flush;
+        if (system_clock().monotonic_s() - written_s >= kBetweenWrites_s)
+          write("failed", "the training had not ended when the program did");
+        return stop_wanted == 0;
+      });
+  const bool missed = end == TrainingEnd::kEpochs && options.plan.target_test_loss;
+  if (end == TrainingEnd::kDiverged)
+    write("failed", fmt::format("the loss is not finite after epoch {}", last.epoch));
+  else if (end == TrainingEnd::kStopped)
+    write("failed", fmt::format("stopped by a signal after epoch {}", last.epoch));
+  else
+    write("ok", "");
+  if (!options.json)
+    context.out << fmt::format("\n{} of training; row {} and its curve are in {}\n",
+                               human_seconds(last.total_seconds), file.runs() - 1, file.path());
+  if (end == TrainingEnd::kDiverged)
+    throw std::runtime_error(
+        fmt::format("the loss is not finite after epoch {}: try a smaller --learning-rate than {}",
+                    last.epoch, options.adam.learning_rate));
+  if (end == TrainingEnd::kStopped)
+    throw std::runtime_error(fmt::format("stopped by a signal after epoch {}; the curve so far is in {}",
+                                         last.epoch, file.path()));
+  if (missed)
+    throw std::runtime_error(
+        fmt::format("test loss {:.6g} after {} epochs, the target was {:.6g}: allow more --epochs",
+                    last.test_loss, last.epoch, *options.plan.target_test_loss));
+  return kExitOk;
+}
+
+const CommandRegistration registration{
+    "train", "trains one network for some epochs or to a target test loss, and records its curve",
+    [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      add_network_options(app, options->network);
+      app.add_option("--epochs", options->plan.epochs, "at most so many passes over the training split")
+          ->required()
+          ->check(CLI::Range(1, 100'000'000));
+      CLI::Option* target =
+          app.add_option("--target-test-loss", options->target, "stop after the epoch that reaches it")
+              ->check(CLI::NonNegativeNumber);
+      app.add_option("--learning-rate", options->adam.learning_rate, "of Adam")
+          ->capture_default_str()
+          ->check(CLI::PositiveNumber);
+      app.add_option("--backend", options->backend,
+                     "cpu, or reference (the double-precision oracle: slow, for comparison)")
+          ->capture_default_str();
+      app.add_option("--out", options->out,
+                     "results file; an existing one is appended to (default results/<host>-<date>.h5)");
+      app.add_flag("--json", options->json, "one JSON object a line per epoch");
+      add_kernel_options(app, options->kernel);
+      return [options, target](Context& context) {
+        options->has_target = target->count() > 0;
+        return run(*options, context);
+      };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

@@ -1,0 +1,162 @@
+#include "harness/run/power_rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace mlpwatt {
+namespace {
+
+std::string kind_text(ReadingKind kind) {
+  return kind == ReadingKind::kEnergyCounter  ? "counter"
+         : kind == ReadingKind::kInstantPower ? "instant"
+                                              : "average";
+}
+
+std::string known_text(Known known) {
+  return known == Known::kAssumed ? "assumed" : known == Known::kDeclared ? "declared" : "measured";
+}
+
+Row meter_row(const std::string& meter, const Channel& channel, const std::string& host) {
+  Row row(meters_table());
+  const auto if_known = [&](const char* column, double value) {
+    if (value > 0) row.set(column, value);
+  };
+  row.set("name", meter);
+  row.set("domain", channel.domain);
+  row.set("provenance", to_string(channel.provenance));
+  row.set("unit", channel.kind == ReadingKind::kEnergyCounter ? "J" : "W");
+  row.set("host", host);
+  if_known("update_period_s", channel.update_period_s);
+  if_known("resolution", channel.resolution);
+  if_known("accuracy_relative", channel.accuracy_relative);
+  row.set("accuracy_source", channel.accuracy_source);
+  row.set("parent", channel.parent);
+  row.set("duplicate_of", channel.duplicate_of);
+  row.set("kind", kind_text(channel.kind));
+  if_known("averaging_s", channel.averaging_s);
+  row.set("lag_s", channel.lag_s);
+  row.set("timing_source", known_text(std::min(channel.update_period_known, channel.lag_known)));
+  if_known("wrap_j", channel.wrap_j);
+  row.set("place", channel.place);
+  return row;
+}
+
+Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed) {
+  Row row(energies_table());
+  const Energy &gross = energy.gross, &net = energy.net;
+  row.set("meter_row", meter);
+  row.set("meter", energy.meter);
+  row.set("domain", energy.channel.domain);
+  row.set("parent", energy.channel.parent);
+  row.set("provenance", to_string(energy.channel.provenance));
+  row.set("summed", summed ? 1 : 0);
+  if (!std::isnan(gross.joules)) {
+    row.set("energy_j", gross.joules);
+    row.set("energy_uncertainty_j", gross.uncertainty_j());
+    row.set("energy_random_j", gross.random_j());
+  }
+  if (!std::isnan(net.joules)) {
+    row.set("energy_above_idle_j", net.joules);
+    row.set("energy_above_idle_uncertainty_j", net.uncertainty_j());
+  }
+  if (!std::isnan(energy.idle.watts)) {
+    row.set("idle_w", energy.idle.watts);
+    row.set("idle_uncertainty_w", energy.idle.random_w);
+  }
+  row.set("flags", flags_text(gross.flags | net.flags));
+  row.set("reason", gross.reason);
+  row.set("distinct_updates", gross.distinct_updates);
+  row.set("readings", gross.readings);
+  row.set("failures", gross.failures);
+  row.set("wraps", gross.wraps);
+  row.set("samples_kept_every", 1);
+  return row;
+}
+
+void set_total(Row& row, const TotalEnergy& total, std::int64_t steps) {
+  const std::string suffix = "_" + to_string(total.provenance);
+  const auto set = [&](const std::string& name, double value) {
+    if (std::isfinite(value)) row.set(name + suffix, value);
+  };
+  const double n = static_cast<double>(steps);
+  set("energy_j", total.gross.joules);
+  set("power_w", total.gross.mean_w());
+  set("step_energy_j", total.gross.joules / n);
+  if (std::isfinite(total.gross.joules)) {
+    set("energy_uncertainty_j", total.gross.uncertainty_j());
+    set("step_energy_uncertainty_j", total.gross.uncertainty_j() / n);
+  }
+  set("idle_power_w", total.idle_w);
+  set("energy_above_idle_j", total.net.joules);
+  set("step_energy_above_idle_j", total.net.joules / n);
+  if (std::isfinite(total.net.joules)) {
+    set("energy_above_idle_uncertainty_j", total.net.uncertainty_j());
+    set("step_energy_above_idle_uncertainty_j", total.net.uncertainty_j() / n);
+  }
+}
+
+}  // namespace
+
+void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
+  if (power.channels.empty()) return;
+  Row& row = record.run;
+  for (const auto* total : {&power.measured, &power.modelled})
+    if (*total) set_total(row, **total, steps);
+  const TotalEnergy& headline = power.measured ? *power.measured : *power.modelled;
+  unsigned flags = headline.gross.flags | headline.net.flags;
+  if (power.rest) flags |= power.rest->gross.flags & kExceedsNode;
+  row.set("energy_domains", headline.domains);
+  row.set("energy_meters", headline.meters);
+  row.set("energy_quality", flags_text(flags));
+  row.set("energy_reason", headline.gross.reason);
+  row.set("energy_updates", headline.gross.distinct_updates);
+  if (power.measured) row.set("ee_hpc_wg_level", power.ee_hpc_wg_level);
+  row.set("sampler_cpu_share", power.sampler_cpu_share);
+
+  std::int64_t node = 0;
+  for (std::size_t i = 0; i < power.channels.size(); ++i) {
+    const ChannelEnergy& channel = power.channels[i];
+    const auto meter = static_cast<std::int64_t>(record.meters.size());
+    record.meters.push_back(meter_row(channel.meter, channel.channel, row.text("host")));
+    const auto& parts = headline.parts;
+    const bool summed = std::find(parts.begin(), parts.end(), i) != parts.end();
+    if (summed) node = meter;
+    record.energies.push_back(energy_row(channel, meter, summed));
+    const std::vector<Reading>& readings = power.series[i].readings;
+    const std::size_t every = (readings.size() + kMostSamples - 1) / kMostSamples;
+    record.energies.back().set("samples_kept_every",
+                               static_cast<std::int64_t>(std::max<std::size_t>(1, every)));
+    for (std::size_t k = 0; k < readings.size(); ++k) {
+      // Reasons are few and are what one looks for.
+      if (k % every != 0 && readings[k].value) continue;
+      Row sample(samples_table());
+      sample.set("meter_row", meter);
+      sample.set("monotonic_s", readings[k].monotonic_s);
+      if (readings[k].value) sample.set("value", *readings[k].value);
+      sample.set("reason", readings[k].reason);
+      record.samples.push_back(std::move(sample));
+    }
+  }
+  if (power.rest) record.energies.push_back(energy_row(*power.rest, node, false));
+}
+
+void set_machine_state(Row& row, const MachineState& before, const MachineState& after) {
+  if (before.temperature_c) row.set("temperature_before_c", *before.temperature_c);
+  if (after.temperature_c) row.set("temperature_after_c", *after.temperature_c);
+  if (before.frequency_hz) row.set("frequency_before_hz", *before.frequency_hz);
+  if (after.frequency_hz) row.set("frequency_after_hz", *after.frequency_hz);
+  if (before.throttle_events && after.throttle_events)
+    row.set("throttle_events", *after.throttle_events - *before.throttle_events);
+}
+
+void PowerObserver::begin() {
+  before = read_machine_state();
+  if (session_ != nullptr) session_->begin_window();
+}
+
+void PowerObserver::end(std::int64_t) {
+  if (session_ != nullptr) session_->end_window();
+  after = read_machine_state();
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,30 @@
+#pragma once
+// What the watt-meters saw of one run, as columns of its row and rows of /meters, /energies and /samples.
+
+#include "harness/protocol/window.h"
+#include "harness/record/record_file.h"
+#include "meters/machine_state.h"
+#include "meters/power_session.h"
+
+namespace mlpwatt {
+
+/// At most so many raw readings a channel and run are stored; beyond it every n-th, which /energies says.
+inline constexpr std::size_t kMostSamples = 2000;
+
+/// @param steps of the window; the record's host must be set
+void set_power(Record& record, const WindowPower& power, std::int64_t steps);
+void set_machine_state(Row& row, const MachineState& before, const MachineState& after);
+
+/// Looks on through the meters, and notes temperature, frequency and throttling at both ends.
+class PowerObserver : public Observer {
+ public:
+  explicit PowerObserver(PowerSession* session) : session_(session) {}
+  void begin() override;
+  void end(std::int64_t steps) override;
+  MachineState before, after;
+
+ private:
+  PowerSession* session_;
+};
+
+}  // namespace mlpwatt

@@ -1,0 +1,125 @@
+#include "harness/run/training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "cpu/isa.h"
+#include "cpu/mlp/engine.h"
+#include "kernels/nearest.h"
+#include "kernels/random.h"
+
+namespace mlpwatt {
+namespace {
+
+std::map<std::string, std::string> data_facts(const Dataset& data) {
+  return {{"dataset_source", data.source}, {"dataset_checksum", data.checksum}};
+}
+
+class CpuTrainee : public Trainee {
+ public:
+  CpuTrainee(const Network& network, const Dataset& data, const RunOptions& options,
+             const reference::Adam& adam)
+      : facts_(data_facts(data)) {
+    EngineOptions engine;
+    engine.isa = choose_isa(options.isa);
+    engine.threads = options.threads;
+    engine.algorithm = options.algorithm;
+    engine.batch = options.batch;
+    engine.adam = adam;
+    engine.hierarchy = options.hierarchy;
+    engine_ = make_engine(network, data, engine);
+    engine_->set_parameters(reference::initial_parameters(network, options.seed));
+    facts_["isa"] = isa_name(engine.isa);
+    facts_["threads"] = std::to_string(engine_->threads());
+    facts_["algorithm"] = engine_->algorithm();
+  }
+  int train_batches() const override { return engine_->train_batches(); }
+  double train(const std::vector<int>& batches) override {
+    return engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
+  }
+  reference::Evaluation evaluate_train() override { return engine_->evaluate(Split::kTrain); }
+  reference::Evaluation evaluate_test() override { return engine_->evaluate(Split::kTest); }
+  std::map<std::string, std::string> facts() const override { return facts_; }
+
+ private:
+  std::unique_ptr<MlpEngine> engine_;
+  std::map<std::string, std::string> facts_;
+};
+
+class ReferenceTrainee : public Trainee {
+ public:
+  ReferenceTrainee(const Network& network, const Dataset& data, const RunOptions& options,
+                   const reference::Adam& adam)
+      : data_(data),
+        batch_(options.batch),
+        trainer_(network, reference::initial_parameters(network, options.seed), adam) {}
+  int train_batches() const override { return static_cast<int>(data_.train_batches(batch_)); }
+  double train(const std::vector<int>& batches) override {
+    double loss = 0;
+    for (const int batch : batches) {
+      const std::int64_t first = std::int64_t{batch} * batch_;
+      loss += trainer_.step(x(first), y(first), std::min<std::int64_t>(batch_, data_.train_rows() - first));
+    }
+    return loss / static_cast<double>(batches.size());
+  }
+  reference::Evaluation evaluate_train() override {
+    return trainer_.evaluate(x(0), y(0), data_.train_rows());
+  }
+  reference::Evaluation evaluate_test() override {
+    return trainer_.evaluate(x(data_.train_rows()), y(data_.train_rows()), data_.test_rows);
+  }
+  std::map<std::string, std::string> facts() const override {
+    std::map<std::string, std::string> facts = data_facts(data_);
+    facts["isa"] = "double";
+    facts["threads"] = "1";
+    facts["algorithm"] = "reference";
+    return facts;
+  }
+
+ private:
+  const float* x(std::int64_t row) const { return data_.x.data() + row * data_.info.features; }
+  const float* y(std::int64_t row) const { return data_.y.data() + row * data_.info.outputs; }
+  const Dataset& data_;
+  int batch_;
+  reference::Trainer trainer_;
+};
+
+}  // namespace
+
+std::unique_ptr<Trainee> make_trainee(const std::string& backend, const Network& network, const Dataset& data,
+                                      const RunOptions& options, const reference::Adam& adam) {
+  if (backend == "cpu") return std::make_unique<CpuTrainee>(network, data, options, adam);
+  if (backend == "reference") return std::make_unique<ReferenceTrainee>(network, data, options, adam);
+  throw std::invalid_argument(unknown_name("backend", backend, {"cpu", "reference"}));
+}
+
+TrainingEnd train(Trainee& trainee, const TrainingPlan& plan, const std::function<double()>& clock_s,
+                  const std::function<bool(const Epoch&)>& seen) {
+  BatchOrder order(trainee.train_batches(), plan.seed);
+  Epoch point;
+  const auto look = [&](bool untrained) {
+    const reference::Evaluation train = trainee.evaluate_train(), test = trainee.evaluate_test();
+    if (untrained) point.train_loss = train.loss;
+    point.train_accuracy = train.accuracy;
+    point.test_loss = test.loss;
+    point.test_accuracy = test.accuracy;
+  };
+  look(true);
+  if (!seen(point)) return TrainingEnd::kStopped;
+  for (point.epoch = 1; point.epoch <= plan.epochs; ++point.epoch) {
+    const std::vector<int>& batches = order.next_epoch();
+    const double before = clock_s();
+    point.train_loss = trainee.train(batches);
+    point.seconds = clock_s() - before;
+    point.total_seconds += point.seconds;
+    look(false);
+    const bool go_on = seen(point);
+    if (!std::isfinite(point.train_loss) || !std::isfinite(point.test_loss)) return TrainingEnd::kDiverged;
+    if (plan.target_test_loss && point.test_loss <= *plan.target_test_loss) return TrainingEnd::kTarget;
+    if (!go_on) return TrainingEnd::kStopped;
+  }
+  return TrainingEnd::kEpochs;
+}
+
+}  // namespace mlpwatt
