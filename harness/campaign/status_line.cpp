@@ -1,0 +1,79 @@
+#include "harness/campaign/status_line.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <ostream>
+
+#include "harness/campaign/budget.h"
+#include "harness/text.h"
+
+namespace mlpwatt {
+
+double latest_watts(const Record& record) {
+  std::map<std::string, double> by_domain;  // a later reading replaces an earlier one
+  for (const Row& sample : record.samples) {
+    const auto meter = static_cast<std::size_t>(sample.integer("meter_row"));
+    if (meter >= record.meters.size() || record.meters[meter].text("unit") != "W") continue;
+    if (const double value = sample.real("value"); !std::isnan(value))
+      by_domain[record.meters[meter].text("domain")] = value;
+  }
+  if (const auto node = by_domain.find("node"); node != by_domain.end()) return node->second;
+  double sum = std::nan("");
+  for (const auto& [domain, value] : by_domain) sum = std::isnan(sum) ? value : sum + value;
+  return sum;
+}
+
+StatusLine::StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals)
+    : out_(out), terminal_(terminal), every_s_(every_s), totals_(totals), watts_(std::nan("")) {}
+
+std::string StatusLine::text(double now_s) const {
+  const double elapsed_s = now_s - start_s_;
+  const std::int64_t done = totals_.done_before + done_;
+  std::string line = fmt::format("[{}/{}]", done, totals_.runs);
+  if (done_ > 0) {
+    // Predictions know that long runs are still to come; how much too long or short they are, shows by now.
+    const double left_s =
+        predicted_done_s_ > 0 && totals_.predicted_s > 0
+            ? elapsed_s / predicted_done_s_ * std::max(0.0, totals_.predicted_s - predicted_done_s_)
+            : elapsed_s / static_cast<double>(done_) * static_cast<double>(totals_.runs - done);
+    line += fmt::format(" {:.3g}/s, {} left", static_cast<double>(done_) / elapsed_s, human_duration(left_s));
+  }
+  if (!std::isnan(watts_)) line += fmt::format(", {:.4g} W", watts_);
+  if (flagged_ > 0) line += fmt::format(", {} flagged", flagged_);
+  if (failed_ > 0) line += fmt::format(", {} failed", failed_);
+  return line + "  " + name_;
+}
+
+void StatusLine::begin(const std::string& name, double now_s) {
+  if (start_s_ < 0) start_s_ = last_line_s_ = now_s;
+  name_ = name;
+  if (terminal_) out_ << "\r\033[K" << text(now_s) << std::flush;
+}
+
+void StatusLine::end(const Record& record, double predicted_s, double now_s) {
+  ++done_;
+  const bool ok = record.run.text("status") == "ok";
+  failed_ += !ok;
+  flagged_ += ok && record.run.text("quality") != "ok";
+  predicted_done_s_ += predicted_s;
+  if (const double watts = latest_watts(record); !std::isnan(watts)) watts_ = watts;
+  if (!ok) {  // trouble is said at once, and stays readable
+    clear();
+    out_ << fmt::format("{}: {}: {}\n", name_, record.run.text("status"), record.run.text("reason"))
+         << std::flush;
+  }
+  const bool last = totals_.done_before + done_ == totals_.runs;
+  if (terminal_ || (now_s - last_line_s_ < every_s_ && !last)) return;
+  last_line_s_ = now_s;
+  out_ << text(now_s) << (ok ? "  " + human_seconds(record.run.real("step_s")) + "/step" : std::string())
+       << '\n'
+       << std::flush;
+}
+
+void StatusLine::clear() {
+  if (terminal_) out_ << "\r\033[K" << std::flush;
+}
+
+}  // namespace mlpwatt

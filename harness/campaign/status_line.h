@@ -1,0 +1,44 @@
+#pragma once
+// How far a campaign is: one redrawn line on a terminal; elsewhere a line now and then.
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+
+#include "harness/record/record_file.h"
+
+namespace mlpwatt {
+
+/// The last reading in watts of the node, or of its parts where no meter sees the node; NaN without a meter
+/// in watts.
+double latest_watts(const Record& record);
+
+class StatusLine {
+ public:
+  struct Totals {
+    std::int64_t runs = 0;         ///< of the shard
+    std::int64_t done_before = 0;  ///< by earlier sittings
+    double predicted_s = 0;        ///< of what is left to do; NaN = not known
+  };
+  /// @param every_s least time between lines off a terminal; 0 = a line a run
+  StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals);
+
+  void begin(const std::string& name, double now_s);
+  /// @param predicted_s of the run that ended
+  void end(const Record& record, double predicted_s, double now_s);
+  void clear();
+  std::int64_t flagged() const { return flagged_; }
+  std::int64_t failed() const { return failed_; }
+
+ private:
+  std::string text(double now_s) const;
+  std::ostream& out_;
+  bool terminal_;
+  double every_s_;
+  Totals totals_;
+  std::int64_t done_ = 0, flagged_ = 0, failed_ = 0;
+  double start_s_ = -1, last_line_s_ = -1, predicted_done_s_ = 0, watts_;
+  std::string name_;
+};
+
+}  // namespace mlpwatt

@@ -1,0 +1,112 @@
+// mlpwatt campaign: runs a plan, here or as a Slurm job array.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <filesystem>
+#include <memory>
+#include <ostream>
+
+#include "harness/campaign/campaign.h"
+#include "harness/campaign/slurm.h"
+
+namespace mlpwatt {
+namespace {
+
+struct Options {
+  CampaignOptions campaign;
+  std::string shard;
+  bool slurm = false;
+  SlurmOptions job;
+};
+
+/// Under Slurm the same plan, a shard a node.
+int submit_campaign(const Options& options, Context& context) {
+  namespace fs = std::filesystem;
+  const CampaignOptions& run = options.campaign;
+  if (!options.shard.empty()) throw UsageError("--slurm makes the shards itself: leave --shard out");
+  const Plan plan = read_plan(run.plan_path);
+  if (options.job.nodes > static_cast<int>(plan.entries.size()))
+    throw UsageError(fmt::format("--nodes {} is more than the plan's {} configurations", options.job.nodes,
+                                 plan.entries.size()));
+  SlurmCampaign campaign{fs::read_symlink("/proc/self/exe").string(),
+                         fs::absolute(run.plan_path).string(),
+                         fs::absolute(run.out).string(),
+                         {"--counters", run.counters}};
+  if (!run.data_dir.empty())
+    campaign.campaign_args.insert(campaign.campaign_args.end(),
+                                  {"--data-dir", fs::absolute(run.data_dir).string()});
+  if (run.copy_every_s != CampaignOptions().copy_every_s)
+    campaign.campaign_args.insert(campaign.campaign_args.end(),
+                                  {"--copy-every-s", fmt::format("{}", run.copy_every_s)});
+  if (options.job.dry_run) {
+    context.out << "# " << campaign.out << "/slurm/task.sh\n"
+                << task_script(campaign, options.job) << "\n# " << campaign.out << "/slurm/merge.sh\n"
+                << merge_script(campaign) << '\n'
+                << fmt::format("{}\n{}\n", fmt::join(array_command(campaign, options.job), " "),
+                               fmt::join(merge_command(campaign, options.job, "ARRAY_JOB"), " "));
+    return kExitOk;
+  }
+  const Submitted jobs = submit(campaign, options.job);
+  context.out << fmt::format(
+      "array job {} ({} tasks), merge job {}; logs in {}/slurm, result {}/campaign.h5\n", jobs.array_job,
+      options.job.nodes, jobs.merge_job, campaign.out, campaign.out);
+  return kExitOk;
+}
+
+int campaign(Options& options, Context& context) {
+  if (options.slurm) return submit_campaign(options, context);
+  if (options.job.dry_run || options.job.nodes > 1 || !options.job.sbatch_args.empty())
+    throw UsageError("--nodes, --sbatch-args and --dry-run belong to --slurm");
+  if (!options.shard.empty()) options.campaign.shard = parse_shard(options.shard);
+  return run_campaign(options.campaign, context);
+}
+
+const CommandRegistration registration{
+    "campaign", "runs a plan: resumable, crash-proof, in shards, alone or under Slurm",
+    [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      CampaignOptions& run = options->campaign;
+      app.add_option("plan", run.plan_path, "plan file (mlpwatt plan --out)")->required();
+      app.add_option("--out", run.out, "folder of the campaign; FOLDER/campaign.h5 in the end")->required();
+      app.add_option("--shard", options->shard, "only part I of N, e.g. 2/8; parts take equally long");
+      app.add_flag("--resume", run.resume, "go on with what the folder holds; starts one that holds nothing");
+      app.add_flag("--retry", run.retry, "with --resume: also run again what did not end in ok");
+      app.add_option("--counters", run.counters, "auto, papi, simulate, none, and/or names")
+          ->capture_default_str();
+      app.add_option("--data-dir", run.data_dir, "where dataset files are looked for first");
+      app.add_option("--progress-s", run.progress_every_s,
+                     "least time between lines when not on a terminal; 0 = a line a run")
+          ->capture_default_str()
+          ->check(CLI::NonNegativeNumber);
+      app.add_option("--compact-every", run.compact_every, "runs that make an HDF5 segment")
+          ->capture_default_str()
+          ->check(CLI::Range(1, 1'000'000));
+      app.add_option("--copy-to", run.copy_to, "a file that follows the store, e.g. on shared storage");
+      app.add_option("--copy-every-s", run.copy_every_s, "how often it is brought up to date")
+          ->capture_default_str()
+          ->check(CLI::NonNegativeNumber);
+      const char* group = "Slurm";
+      app.add_flag("--slurm", options->slurm, "submit a job array that runs it, and a job that merges")
+          ->group(group);
+      app.add_option("--nodes", options->job.nodes, "tasks of the array, each on a node of its own")
+          ->capture_default_str()
+          ->check(CLI::Range(1, 100'000))
+          ->group(group);
+      app.add_option("--sbatch-args", options->job.sbatch_args,
+                     "for sbatch, e.g. --sbatch-args='--partition=long --time=24:00:00'")
+          ->delimiter(' ')
+          ->allow_extra_args(false)
+          ->group(group);
+      app.add_option("--scratch", options->job.scratch,
+                     "parent of node-local folders (default $SLURM_TMPDIR, $TMPDIR or /tmp of the node)")
+          ->group(group);
+      app.add_flag("--dry-run", options->job.dry_run, "print the scripts and commands, do nothing")
+          ->group(group);
+      return [options](Context& context) { return campaign(*options, context); };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

@@ -1,0 +1,47 @@
+// mlpwatt merge: shards, reruns and hosts into one file.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <ostream>
+
+#include "harness/campaign/merge.h"
+#include "harness/program.h"
+
+namespace mlpwatt {
+namespace {
+
+struct Options {
+  std::string out;
+  std::vector<std::string> inputs;
+  bool no_samples = false, replace = false;
+};
+
+int merge(const Options& options, Context& context) {
+  const MergeReport report =
+      merge_files(options.out, options.inputs, {.samples = !options.no_samples, .replace = options.replace});
+  context.out << fmt::format("{}: {} runs of {} in {} input(s), {} duplicates left out, {} samples\n",
+                             options.out, report.runs_out, report.runs_in, options.inputs.size(),
+                             report.duplicates(), report.samples_out);
+  return kExitOk;
+}
+
+const CommandRegistration registration{
+    "merge", "results files and campaign folders into one file, duplicates once",
+    [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      app.add_option("out", options->out, "the file to write")->required();
+      app.add_option("inputs", options->inputs, "results files and folders of campaigns")->required();
+      app.add_flag("--no-samples", options->no_samples, "leave the meters' raw series out");
+      app.add_flag("--replace", options->replace, "overwrite the output when it exists");
+      app.footer(
+          "The same run: host, campaign and place in its order agree, or host, name and start. Kept of the\n"
+          "same: status ok, then quality ok, then the latest start.");
+      return [options](Context& context) { return merge(*options, context); };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt
