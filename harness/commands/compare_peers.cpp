@@ -1,0 +1,233 @@
+// mlpwatt compare-peers: ours and other people's libraries, in turns, on the same work.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <regex>
+
+#include "harness/build_facts.h"
+#include "harness/compare/comparison.h"
+#include "harness/compare/driver.h"
+#include "harness/compare/points.h"
+#include "harness/compare/processors.h"
+#include "harness/compare/tables.h"
+#include "harness/options.h"
+#include "harness/program.h"
+#include "harness/record/record_file.h"
+#include "harness/run/output.h"
+#include "harness/run/row_json.h"
+#include "harness/text.h"
+#include "meters/counters/child_process.h"
+
+namespace mlpwatt {
+namespace {
+
+struct Options {
+  KernelOptions kernel;
+  PointSelection points;
+  TurnOptions turns;
+  std::string out, peers = ".", folder, scripts, python;
+  double limit_s = 600, peaks_s = 3;
+  bool json = false;
+};
+
+std::string default_folder() {
+  if (const char* given = std::getenv("MLPWATT_PEERS"); given != nullptr && *given != 0) return given;
+  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  return (cache != nullptr && *cache != 0 ? std::string(cache)
+                                          : std::string(home != nullptr ? home : "") + "/.cache") +
+         "/mlpwatt/peers";
+}
+
+std::string default_scripts() {
+  const std::string installed = build_facts().prefix + "/share/mlpwatt/peers";
+  const std::string source = build_facts().source_dir + "/results/peers";
+  return std::filesystem::exists(source) ? source : installed;
+}
+
+class Entry {
+ public:
+  Entry(const std::string& pattern) try : expression_(pattern, std::regex::extended) {
+  } catch (const std::regex_error& error) {
+    throw UsageError(fmt::format("--peers '{}' is not a regular expression: {}", pattern, error.what()));
+  }
+  bool admits(const std::string& name) const { return std::regex_search(name, expression_); }
+
+ private:
+  std::regex expression_;
+};
+
+/// Everybody who can train here, ours first; who cannot is named on `err`.
+std::vector<std::unique_ptr<Learner>> enrol(const Options& options, const CompareSettings& settings,
+                                            BlasLibraries& libraries, const std::string& scratch,
+                                            std::ostream& err) {
+  const Entry entry(options.peers);
+  std::vector<std::unique_ptr<Learner>> learners;
+  learners.push_back(make_our_learner(settings.run.kernel));
+  if (entry.admits("cxx_blas") && !libraries.found.empty()) learners.push_back(make_blas_learner(libraries));
+  const DriverSetting setting{options.python.empty() ? options.folder + "/bin/python" : options.python,
+                              options.scripts, "cpu", scratch, options.limit_s};
+  std::vector<std::pair<std::string, std::future<std::unique_ptr<Learner>>>> starting;
+  for (const std::string& name : driver_names(options.scripts)) {
+    if (!entry.admits(name)) continue;
+    // what torch.compile makes of one network takes longer than the whole of the quick comparison
+    if (options.points.quick && options.peers == "." && name == "torch_compiled") {
+      err << "left out: torch_compiled, whose compiler takes half a minute a network (--peers torch)\n";
+      continue;
+    }
+    if (find_program(setting.python).empty()) {
+      err << fmt::format("absent: {} (no {}; make peers installs it)\n", name, setting.python);
+      continue;
+    }
+    starting.emplace_back(name, std::async(std::launch::async, [name, &setting, &settings] {
+                            return make_driver_learner(name, setting, settings.run.kernel.threads);
+                          }));
+  }
+  for (auto& [name, started] : starting) {
+    try {
+      learners.push_back(started.get());
+      err << fmt::format("found: {} ({})\n", name, learners.back()->library());
+    } catch (const PeerAbsent& error) {
+      err << fmt::format("absent: {} ({}; make peers installs it)\n", name, error.what());
+    } catch (const std::exception& error) {
+      err << fmt::format("absent: {} ({})\n", name, error.what());
+    }
+  }
+  return learners;
+}
+
+void report_libraries(const BlasLibraries& libraries, std::ostream& err) {
+  for (const auto& blas : libraries.found)
+    err << fmt::format("found: {} ({}, {})\n", blas->name(), blas->library(), blas->path());
+  for (const auto& [name, reason] : libraries.absent) err << fmt::format("absent: {} ({})\n", name, reason);
+}
+
+void report_peaks(const Peaks& peaks, int threads, std::ostream& err) {
+  err << fmt::format("peaks on {} thread(s): {}FLOP/s;", threads, human_si(peaks.flops_per_s));
+  for (const Bandwidth& level : peaks.levels)
+    err << fmt::format(" {} {}B/s", level.level, human_si(level.bytes_per_s));
+  err << '\n';
+}
+
+int run(Options options, Context& context) {
+  refuse_openmp_binding();
+  if (options.folder.empty()) options.folder = default_folder();
+  if (options.scripts.empty()) options.scripts = default_scripts();
+  CompareSettings settings;
+  constexpr double kQuickTurn_s = 0.02;
+  constexpr int kQuickRounds = 11;
+  constexpr double kQuickPeaks_s = 1;
+  if (options.points.quick) {  // what was asked for explicitly may be less, not more
+    options.turns.turn_s = std::min(options.turns.turn_s, kQuickTurn_s);
+    options.turns.rounds = std::min(options.turns.rounds, kQuickRounds);
+    options.peaks_s = std::min(options.peaks_s, kQuickPeaks_s);
+  }
+  settings.turns = options.turns;
+  settings.run.machine = read_machine();
+  RunOptions& kernel = settings.run.kernel;
+  kernel = to_run_options(options.kernel, settings.run.machine.hierarchy);
+  const int cores = settings.run.machine.hierarchy.cores;
+  if (kernel.threads > cores)
+    throw UsageError(fmt::format("--threads {}: this process may run on {} core(s)", kernel.threads, cores));
+  if (kernel.threads == 0) kernel.threads = cores;
+  settings.run.command = context.command_line();
+  settings.run.protocol.window_s = options.turns.turn_s * options.turns.rounds;
+  const std::vector<Benchmark> points = comparison_points(options.points, kernel);
+  const auto is_gemm = [](const Benchmark& point) { return point.family == "cpu/gemm"; };
+
+  BlasLibraries& libraries = blas_libraries(options.folder);
+  report_libraries(libraries, context.err);
+  keep_to_cores(kernel.threads);  // drivers inherit it
+  Clock& clock = system_clock();
+  const ScratchFolder scratch;
+  std::vector<std::unique_ptr<Learner>> learners;
+  if (!std::all_of(points.begin(), points.end(), is_gemm))
+    learners = enrol(options, settings, libraries, scratch.path(), context.err);
+  if (options.peaks_s > 0) {
+    settings.peaks = measure_peaks(kernel, options.peaks_s, clock);
+    report_peaks(settings.peaks, kernel.threads, context.err);
+  }
+  RecordFile file(options.out.empty() ? default_output(settings.run.machine.host) : options.out);
+  context.err << fmt::format("{} comparison(s) on {} thread(s), {} turns of {:g} s each, medians; to {}\n",
+                             points.size(), kernel.threads, options.turns.rounds, options.turns.turn_s,
+                             file.path());
+
+  std::vector<Learner*> all;
+  for (const auto& learner : learners) all.push_back(learner.get());
+  std::vector<Comparison> products, trainings;
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const Benchmark& point : points) {
+    Comparison comparison = is_gemm(point) ? compare_gemm(point, settings, libraries, clock)
+                                           : compare_training(point, settings, all, scratch.path(), clock);
+    std::string line =
+        fmt::format("[{}/{}] {}:", products.size() + trainings.size() + 1, points.size(), point.name);
+    for (const Standing& standing : comparison.standings) {
+      file.append(standing.record);
+      rows.push_back(row_json(standing.record.run));
+      line += fmt::format(" {} {}", standing.name,
+                          standing.step_s.empty() ? standing.record.run.text("status")
+                                                  : human_seconds(standing.record.run.real("step_s")));
+    }
+    context.err << line << '\n' << std::flush;
+    (is_gemm(point) ? products : trainings).push_back(std::move(comparison));
+  }
+  if (options.json) {
+    context.out << nlohmann::ordered_json{{"file", file.path()}, {"runs", rows}}.dump(2) << '\n';
+  } else {
+    if (!products.empty())
+      context.out << gemm_comparison_table(products, settings.peaks) << '\n'
+                  << comparison_means(products) << '\n';
+    if (!trainings.empty())
+      context.out << training_comparison_table(trainings) << '\n' << comparison_means(trainings);
+  }
+  const std::string troubles = comparison_troubles(products) + comparison_troubles(trainings);
+  context.err << troubles;
+  return troubles.empty() ? kExitOk : kExitFailure;
+}
+
+const CommandRegistration registration{
+    "compare-peers", "ours in turns with BLAS libraries and training frameworks, on the same work",
+    [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      options->kernel.dataset_source = "auto";  // times do not depend on the values
+      app.add_flag("--quick", options->points.quick, "a handful of points, under 3 minutes");
+      app.add_flag("--grid", options->points.grid, "search every configuration, not only the sample of them");
+      app.add_option("--filter", options->points.filter, "regular expression searched in the names of ours");
+      app.add_option("--only", options->points.only, "gemm or training");
+      app.add_option("--peers", options->peers,
+                     "regular expression: which drivers (and cxx_blas) take part in training")
+          ->capture_default_str();
+      app.add_option("--rounds", options->turns.rounds, "turns of each contestant")
+          ->capture_default_str()
+          ->check(CLI::Range(1, 1'000'000));
+      app.add_option("--turn-s", options->turns.turn_s, "length of a turn aimed at")
+          ->capture_default_str()
+          ->check(CLI::PositiveNumber);
+      app.add_option("--limit-s", options->limit_s, "longest wait for one answer of a driver")
+          ->capture_default_str()
+          ->check(CLI::PositiveNumber);
+      app.add_option("--peaks-s", options->peaks_s,
+                     "time for the peaks that the floor is made of; 0 = no floor")
+          ->capture_default_str()
+          ->check(CLI::NonNegativeNumber);
+      app.add_option("--peers-folder", options->folder,
+                     "what make peers made (default $MLPWATT_PEERS, else ~/.cache/mlpwatt/peers)");
+      app.add_option("--drivers", options->scripts, "folder of the drivers (default results/peers)");
+      app.add_option("--python", options->python,
+                     "interpreter of the drivers (default that of --peers-folder)");
+      app.add_option("--out", options->out,
+                     "results file; an existing one is appended to (default results/<host>-<date>.h5)");
+      app.add_flag("--json", options->json, "one JSON object instead of the tables");
+      add_kernel_options(app, options->kernel);
+      return [options](Context& context) { return run(*options, context); };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

@@ -1,0 +1,150 @@
+#include <fmt/format.h>
+
+#include <future>
+
+#include "harness/compare/comparison.h"
+#include "kernels/random.h"
+
+namespace mlpwatt {
+namespace {
+
+constexpr int kProofSteps = 20;
+
+/// Batches in the seeded order of training, over and over; each learner walks through them by itself.
+class Batches {
+ public:
+  Batches(int batches, std::uint64_t seed) {
+    constexpr std::size_t kLength = 4096;  // then it starts again
+    BatchOrder order(batches, seed);
+    while (order_.size() < kLength) {
+      const std::vector<int>& epoch = order.next_epoch();
+      order_.insert(order_.end(), epoch.begin(), epoch.end());
+    }
+  }
+  std::vector<int> take(std::size_t& at, std::int64_t count) const {
+    std::vector<int> taken;
+    for (std::int64_t i = 0; i < count; ++i, ++at) taken.push_back(order_[at % order_.size()]);
+    return taken;
+  }
+
+ private:
+  std::vector<int> order_;
+};
+
+/// The last dataset loaded is kept: points come ordered by dataset.
+std::shared_ptr<const Dataset> dataset(const std::string& name, const DatasetOptions& options) {
+  static std::shared_ptr<const Dataset> last;
+  if (!last || last->info.name != name) last = std::make_shared<const Dataset>(load_dataset(name, options));
+  return last;
+}
+
+Lesson lesson_of(const Benchmark& benchmark, const RunOptions& options, const std::string& folder) {
+  const auto text = [&](const char* key) { return std::get<std::string>(benchmark.parameters.at(key)); };
+  const auto number = [&](const char* key) { return std::get<std::int64_t>(benchmark.parameters.at(key)); };
+  const DatasetInfo& info = dataset_info(text("dataset"));
+  Lesson lesson;
+  lesson.network = make_network(parse_shape(text("shape")), number("size"), static_cast<int>(number("depth")),
+                                info.features, info.outputs, info.task);
+  lesson.data = dataset(info.name, options.dataset);
+  lesson.batch = options.batch;
+  lesson.threads = options.threads;
+  lesson.initial = reference::initial_parameters(lesson.network, options.seed);
+  lesson.folder = folder;
+  if (lesson.batches() < 1)
+    throw std::invalid_argument(
+        fmt::format("{} has {} training rows, fewer than one batch of {}: give a smaller --batch", info.name,
+                    lesson.data->train_rows(), lesson.batch));
+  return lesson;
+}
+
+/// A learner that has opened the lesson and shown what it makes of it.
+struct Preparation {
+  double before = 0, after = 0;  ///< losses around the proof
+  double seconds = 0;
+  std::map<std::string, std::string> facts;
+  std::string error, status = "error";
+};
+
+Preparation prepare(Learner& learner, const Lesson& lesson, const std::vector<int>& proof, int evaluate,
+                    Clock& clock) {
+  Preparation made;
+  const double start = clock.monotonic_s();
+  try {
+    learner.open(lesson);
+    made.facts = learner.facts();
+    made.before = learner.loss_after({}, evaluate);
+    made.after = learner.loss_after(proof, evaluate);
+  } catch (const UnsupportedProduct& error) {
+    made.error = error.what(), made.status = "unavailable";
+  } catch (const std::exception& error) {
+    made.error = error.what();
+  }
+  made.seconds = clock.monotonic_s() - start;
+  return made;
+}
+
+}  // namespace
+
+Comparison compare_training(const Benchmark& original, CompareSettings& settings,
+                            const std::vector<Learner*>& learners, const std::string& folder, Clock& clock) {
+  const RunOptions& options = settings.run.kernel;
+  const Lesson lesson = lesson_of(original, options, folder);
+  Benchmark benchmark = original;
+  benchmark.parameters["parameters"] = lesson.network.parameters();
+  benchmark.parameters["batch"] = std::int64_t{lesson.batch};
+  write_lesson(lesson);
+  const Batches batches(lesson.batches(), options.seed);
+  std::size_t at = 0;
+  const std::vector<int> proof = batches.take(at, kProofSteps);
+  const int evaluate = batches.take(at, 1)[0];
+
+  std::vector<Preparation> prepared(learners.size());
+  std::vector<std::future<Preparation>> apart(learners.size());
+  // Compilers run now: drivers prepare themselves side by side, we and whoever shares our process afterwards.
+  for (std::size_t i = 0; i < learners.size(); ++i)
+    if (learners[i]->apart())
+      apart[i] = std::async(std::launch::async,
+                            [&, i] { return prepare(*learners[i], lesson, proof, evaluate, clock); });
+  for (std::size_t i = 0; i < learners.size(); ++i)
+    prepared[i] = apart[i].valid() ? apart[i].get() : prepare(*learners[i], lesson, proof, evaluate, clock);
+
+  std::vector<Entrant> entrants;
+  for (std::size_t i = 0; i < learners.size(); ++i) {
+    Learner* learner = learners[i];
+    const Preparation &mine = prepared[i], &ours = prepared[0];
+    Entrant entrant{begin_standing(learner->name(), benchmark, settings, clock), {}};
+    Row& row = entrant.standing.record.run;
+    set_facts(row, mine.facts);
+    set_facts(row, {{"dataset_source", lesson.data->source}, {"dataset_checksum", lesson.data->checksum}});
+    row.set("set_up_s", mine.seconds);
+    if (!mine.error.empty()) {
+      refuse(entrant.standing, mine.status, mine.error);
+    } else if (!ours.error.empty()) {
+      refuse(entrant.standing, "error", "there is no loss of ours to compare with");
+    } else {
+      const LossAgreement agreement =
+          losses_agree(mine.before, mine.after, ours.before, ours.after, kProofSteps);
+      if (i > 0) row.set("check_error", agreement.error), row.set("check_bound", agreement.bound);
+      if (!agreement.agrees) refuse(entrant.standing, "failed", agreement.detail);
+      if (agreement.agrees)
+        entrant.run_s = [learner, &batches, next = std::size_t{0}](std::int64_t warm,
+                                                                   std::int64_t steps) mutable {
+          return learner->run_s(batches.take(next, warm + steps), warm);
+        };
+    }
+    entrants.push_back(std::move(entrant));
+  }
+  const Cost cost = mlp_train_cost(lesson.network, lesson.batch, lesson.data->rows);
+  // weights and moments are written where they were read
+  Comparison comparison =
+      run_comparison(benchmark, std::move(entrants), cost, cost.compulsory_read_bytes, settings, clock);
+  for (Learner* learner : learners) {
+    try {
+      learner->close();
+    } catch (const std::exception&) {  // it has its row; what it cannot give back ends with its process
+    }
+  }
+  return comparison;
+}
+
+}  // namespace mlpwatt

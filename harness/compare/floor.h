@@ -1,0 +1,51 @@
+#pragma once
+// The least time a machine allows for a piece of work: its measured peaks against the work's FLOPs and bytes.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/protocol/clock.h"
+#include "kernels/kernel.h"
+
+namespace mlpwatt {
+
+struct Bandwidth {
+  std::string level;                ///< "L1" ... "memory"
+  std::int64_t capacity_bytes = 0;  ///< of all instances the threads use; memory: the largest integer
+  double bytes_per_s = 0;           ///< best of the stream probe's loops; 0 = not measured
+};
+
+struct Peaks {
+  double flops_per_s = 0;
+  std::vector<Bandwidth> levels;  ///< nearest first, memory last
+};
+
+/// Runs the catalogue's fma and stream probes on options.threads threads (0 = all cores), about
+/// `seconds` in all. The best block counts: a floor must not be raised by a neighbour's load.
+/// Errors: std::runtime_error when a probe's own check fails.
+Peaks measure_peaks(const RunOptions& options, double seconds, Clock& clock);
+
+/// Measures the peaks of a number of threads when they are first asked for, and keeps them.
+class PeaksOnDemand {
+ public:
+  /// @param seconds for one number of threads
+  PeaksOnDemand(RunOptions options, double seconds, Clock& clock)
+      : options_(std::move(options)), seconds_(seconds), clock_(clock) {}
+  /// Errors: as measure_peaks.
+  const Peaks& of(int threads);
+
+ private:
+  RunOptions options_;
+  double seconds_;
+  Clock& clock_;
+  std::map<int, Peaks> known_;
+};
+
+/// max(FLOPs / peak, compulsory bytes / bandwidth of the first level that holds `footprint_bytes`).
+/// NaN while the peaks are unknown.
+double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
+
+}  // namespace mlpwatt

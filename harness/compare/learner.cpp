@@ -1,0 +1,190 @@
+#include "harness/compare/learner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "cpu/isa.h"
+#include "cpu/mlp/engine.h"
+#include "harness/compare/driver.h"
+#include "harness/protocol/clock.h"
+
+namespace mlpwatt {
+namespace {
+
+void write_floats(const std::string& path, const std::function<void(std::ofstream&)>& fill) {
+  std::ofstream file(path, std::ios::binary);
+  fill(file);
+  file.close();
+  if (!file)
+    throw std::runtime_error("cannot write " + path + ": is the disk full? (TMPDIR chooses another)");
+}
+
+void put(std::ofstream& file, const float* values, std::int64_t count) {
+  file.write(reinterpret_cast<const char*>(values), static_cast<std::streamsize>(count * 4));
+}
+
+void put_layers(std::ofstream& file, const std::vector<std::vector<double>>& layers) {
+  for (const std::vector<double>& layer : layers) {
+    const std::vector<float> rounded(layer.begin(), layer.end());
+    put(file, rounded.data(), static_cast<std::int64_t>(rounded.size()));
+  }
+}
+
+class OurLearner : public Learner {
+ public:
+  explicit OurLearner(const RunOptions& options) {
+    name_ = "ours";
+    library_ = "mlpwatt";
+    options_.isa = choose_isa(options.isa);
+    options_.algorithm = options.algorithm;
+    options_.hierarchy = options.hierarchy;
+  }
+  std::string mode() const override {
+    return fmt::format("{}, {} thread(s)", engine_->algorithm(), engine_->threads());
+  }
+  std::map<std::string, std::string> facts() const override {
+    return {{"isa", isa_name(options_.isa)},
+            {"threads", std::to_string(engine_->threads())},
+            {"algorithm", engine_->algorithm()}};
+  }
+  void open(const Lesson& lesson) override {
+    EngineOptions options = options_;
+    options.batch = lesson.batch;
+    options.adam = lesson.adam;
+    options.hierarchy.cores = std::min(options.hierarchy.cores, lesson.threads);
+    initial_ = lesson.initial;
+    engine_ = make_engine(lesson.network, *lesson.data, options);
+  }
+  double loss_after(const std::vector<int>& batches, int evaluate) override {
+    engine_->set_parameters(initial_);
+    if (!batches.empty()) engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
+    const double loss = engine_->train(&evaluate, 1);  // the loss before that step
+    return loss;
+  }
+  double run_s(const std::vector<int>& batches, std::int64_t warm) override {
+    Clock& clock = system_clock();
+    engine_->train(batches.data(), warm);
+    const double before = clock.monotonic_s();
+    engine_->train(batches.data() + warm, static_cast<std::int64_t>(batches.size()) - warm);
+    return clock.monotonic_s() - before;
+  }
+  void close() override { engine_.reset(); }
+
+ private:
+  EngineOptions options_;
+  reference::Parameters initial_;
+  std::unique_ptr<MlpEngine> engine_;
+};
+
+class DriverLearner : public Learner {
+ public:
+  DriverLearner(const std::string& name, const DriverSetting& setting, int threads)
+      : limit_s_(setting.limit_s),
+        threads_(threads),
+        driver_(
+            {setting.python, setting.scripts + "/" + name + ".py"},
+            {fmt::format("OMP_NUM_THREADS={}", threads), "PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1",
+             setting.device == "cpu" ? "CUDA_VISIBLE_DEVICES=" : "CUDA_DEVICE_ORDER=PCI_BUS_ID"},
+            setting.log_folder + "/" + name + ".log") {
+    name_ = name;
+    const nlohmann::json answer =
+        driver_.ask({{"do", "hello"}, {"threads", threads}, {"device", setting.device}}, limit_s_);
+    library_ = answer.at("library");
+    mode_ = answer.at("mode");
+  }
+  std::string mode() const override { return mode_; }
+  bool apart() const override { return true; }
+  std::map<std::string, std::string> facts() const override {
+    return {{"threads", std::to_string(threads_)}, {"algorithm", library_ + ": " + mode_}};
+  }
+  void open(const Lesson& lesson) override {
+    driver_.ask({{"do", "open"},
+                 {"folder", lesson.folder},
+                 {"inputs", lesson.network.inputs},
+                 {"widths", lesson.network.widths},
+                 {"residual", lesson.network.residual},
+                 {"task", task_name(lesson.network.task)},
+                 {"batch", lesson.batch},
+                 {"rows", std::int64_t{lesson.batches()} * lesson.batch},
+                 {"learning_rate", lesson.adam.learning_rate},
+                 {"beta1", lesson.adam.beta1},
+                 {"beta2", lesson.adam.beta2},
+                 {"epsilon", lesson.adam.epsilon}},
+                limit_s_);
+  }
+  double loss_after(const std::vector<int>& batches, int evaluate) override {
+    return number(driver_.ask({{"do", "prove"}, {"batches", batches}, {"evaluate", evaluate}}, limit_s_),
+                  "loss");
+  }
+  double run_s(const std::vector<int>& batches, std::int64_t warm) override {
+    return number(driver_.ask({{"do", "run"}, {"batches", batches}, {"warm", warm}}, limit_s_), "seconds");
+  }
+  void close() override { driver_.ask({{"do", "close"}}, limit_s_); }
+
+ private:
+  /// JSON has no NaN; Python writes one all the same and the parser refuses it, so null never means a number.
+  double number(const nlohmann::json& answer, const char* key) const {
+    if (!answer.contains(key) || !answer[key].is_number())
+      throw std::runtime_error(
+          fmt::format("{} answered without a number for {}: {}", name_, key, answer.dump()));
+    return answer[key];
+  }
+  double limit_s_;
+  int threads_;
+  Driver driver_;
+  std::string mode_;
+};
+
+}  // namespace
+
+void write_lesson(const Lesson& lesson) {
+  const std::int64_t rows = std::int64_t{lesson.batches()} * lesson.batch;
+  const Dataset& data = *lesson.data;
+  const auto path = [&](const char* name) { return lesson.folder + "/" + name; };
+  write_floats(path("x.f32"), [&](std::ofstream& f) { put(f, data.x.data(), rows * data.info.features); });
+  write_floats(path("y.f32"), [&](std::ofstream& f) { put(f, data.y.data(), rows * data.info.outputs); });
+  write_floats(path("weights.f32"), [&](std::ofstream& f) { put_layers(f, lesson.initial.weights); });
+  write_floats(path("biases.f32"), [&](std::ofstream& f) { put_layers(f, lesson.initial.biases); });
+}
+
+std::unique_ptr<Learner> make_our_learner(const RunOptions& options) {
+  return std::make_unique<OurLearner>(options);
+}
+
+std::vector<std::string> driver_names(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::filesystem::path path = entry.path();
+    if (path.extension() == ".py" && !path.stem().string().starts_with("_")) names.push_back(path.stem());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::unique_ptr<Learner> make_driver_learner(const std::string& name, const DriverSetting& setting,
+                                             int threads) {
+  return std::make_unique<DriverLearner>(name, setting, threads);
+}
+
+LossAgreement losses_agree(double before, double after, double our_before, double our_after, int steps) {
+  constexpr double kRounding = 2e-5;     // float32 sums over 256 rows and 20 layers
+  constexpr double kShareLearnt = 0.02;  // where Adam's epsilon enters differs between libraries
+  const double first_bound = kRounding * std::abs(our_before) + 1e-9;
+  if (!(std::abs(before - our_before) <= first_bound))
+    return {false, std::abs(before - our_before), first_bound,
+            fmt::format("untrained loss {:.9g}, ours {:.9g}, bound {:.3g}", before, our_before, first_bound)};
+  const double bound = first_bound + kShareLearnt * std::abs(our_before - our_after);
+  const double error = std::abs(after - our_after);
+  if (!(error <= bound))
+    return {
+        false, error, bound,
+        fmt::format("loss after {} steps {:.9g}, ours {:.9g}, bound {:.3g}", steps, after, our_after, bound)};
+  return {true, error, bound, ""};
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,55 @@
+// The floor of a piece of work on peaks written by hand, and the processors a comparison is kept to.
+
+#include "harness/compare/floor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "harness/compare/processors.h"
+
+namespace mlpwatt::testing {
+namespace {
+
+using ::testing::ElementsAre;
+
+Cost cost(std::int64_t flops, std::int64_t bytes) {
+  Cost cost;
+  cost.multiplies = cost.adds = flops / 2;
+  cost.compulsory_read_bytes = bytes;
+  return cost;
+}
+
+TEST(Floor, IsTheLongerOfArithmeticAndTraffic) {
+  const Peaks peaks{100, {{"L1", 1000, 50}, {"memory", std::numeric_limits<std::int64_t>::max(), 10}}};
+  EXPECT_DOUBLE_EQ(floor_s(cost(1000, 100), 100, peaks), 10);   // 2 s of traffic in L1
+  EXPECT_DOUBLE_EQ(floor_s(cost(100, 1000), 1000, peaks), 20);  // fits L1 to the byte
+  EXPECT_DOUBLE_EQ(floor_s(cost(100, 1000), 1001, peaks), 100);
+  EXPECT_TRUE(std::isnan(floor_s(cost(100, 100), 100, {})));
+  EXPECT_TRUE(std::isnan(floor_s(cost(100, 100), 100, {100, {{"L1", 1000, 0}}})));
+}
+
+TEST(Floor, PeaksOfThisMachineAreThere) {
+  RunOptions options;
+  options.hierarchy = {.source = "assumed", .cores = 1, .hardware_threads = 1};
+  options.hierarchy.levels = {{"L1", 32 << 10, 64, 8, 1}, {"L2", 256 << 10, 64, 8, 1}};
+  const Peaks peaks = measure_peaks(options, 0.05, system_clock());
+  EXPECT_GT(peaks.flops_per_s, 0);
+  ASSERT_EQ(peaks.levels.size(), 3u);
+  for (const Bandwidth& level : peaks.levels) EXPECT_GT(level.bytes_per_s, 0) << level.level;
+  EXPECT_EQ(peaks.levels[2].level, "memory");
+}
+
+TEST(Processors, OneOfEachCoreFirst) {
+  const std::vector<int> allowed{0, 1, 2, 3};
+  const std::vector<std::string> siblings{"0,2", "1,3", "0,2", "1,3"};
+  EXPECT_THAT(choose_processors(allowed, siblings, 1), ElementsAre(0));
+  EXPECT_THAT(choose_processors(allowed, siblings, 2), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(choose_processors({4, 6, 7}, {"4,5", "6,7", "6,7"}, 1), ElementsAre(4));
+  EXPECT_THAT(choose_processors({0, 1, 2}, {"0", "1", "2"}, 2), ElementsAre(0, 1));
+}
+
+}  // namespace
+}  // namespace mlpwatt::testing
