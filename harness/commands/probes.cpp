@@ -1,0 +1,156 @@
+// mlpwatt probes: the memory hierarchy as the probes of a file found it, against what hwloc reports.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "harness/model/probes.h"
+#include "harness/model/training_runs.h"
+#include "harness/program.h"
+#include "harness/text.h"
+
+namespace mlpwatt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  std::string file;
+  bool json = false, hierarchy = false;
+};
+
+std::string steps_text(const std::vector<model::Step>& steps) {
+  if (steps.empty()) return "no step";
+  return fmt::format("{} to {}", human_bytes(steps[0].last_before_bytes),
+                     human_bytes(steps[0].first_after_bytes));
+}
+
+std::string interval_text(const model::Interval& interval, const std::string& unit) {
+  if (std::isnan(interval.value)) return "-";
+  return fmt::format("{}{} ({} .. {})", human_si(interval.value), unit, human_si(interval.low95),
+                     human_si(interval.high95));
+}
+
+Json step_json(const std::vector<model::Step>& steps) {
+  if (steps.empty()) return nullptr;
+  return {{"last_before_bytes", steps[0].last_before_bytes},
+          {"first_after_bytes", steps[0].first_after_bytes}};
+}
+
+Json interval_json(const model::Interval& interval) {
+  if (std::isnan(interval.value)) return nullptr;
+  return {{"value", interval.value}, {"low95", interval.low95}, {"high95", interval.high95}};
+}
+
+Json findings_json(const model::ProbeFindings& findings) {
+  Json levels = Json::array();
+  for (const model::LevelFinding& level : findings.levels)
+    levels.push_back(
+        {{"level", level.level},
+         {"capacity_bytes", std::isnan(level.capacity_bytes) ? Json(nullptr) : Json(level.capacity_bytes)},
+         {"step_by_latency", step_json(level.by_latency)},
+         {"step_by_bandwidth", step_json(level.by_bandwidth)},
+         {"disagreement", level.disagreement},
+         {"bandwidth_bytes_per_s", interval_json(level.bandwidth_bytes_per_s)},
+         {"latency_s", interval_json(level.latency_s)},
+         {"j_per_byte", interval_json(level.j_per_byte)}});
+  return {{"levels", levels},
+          {"flops_per_s", interval_json(findings.flops_per_s)},
+          {"j_per_flop", interval_json(findings.j_per_flop)},
+          {"energy_provenance", findings.energy_provenance}};
+}
+
+/// In the format of `mlpwatt info --json`, for --hierarchy of predict and recommend.
+Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
+  const Hierarchy hierarchy = model::hierarchy_of(machine);
+  const auto rates = [](Json object, const model::LevelFinding& level) {
+    if (!std::isnan(level.bandwidth_bytes_per_s.value))
+      object["bandwidth_bytes_per_s"] = level.bandwidth_bytes_per_s.value;
+    if (!std::isnan(level.j_per_byte.value)) object["j_per_byte"] = level.j_per_byte.value;
+    return object;
+  };
+  Json caches = Json::array();
+  for (std::size_t i = 0; i < hierarchy.levels.size(); ++i) {
+    const CacheLevel& level = hierarchy.levels[i];
+    caches.push_back(rates({{"level", level.name},
+                            {"capacity_bytes", level.capacity_bytes},
+                            {"line_bytes", level.line_bytes},
+                            {"associativity", level.associativity},
+                            {"shared_by_cores", level.shared_by_cores}},
+                           findings.levels[i]));
+  }
+  Json isas = Json::array();
+  std::string text = machine.text("isas");
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    isas.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  Json object{{"host", machine.text("host")},
+              {"processor", machine.text("processor")},
+              {"cores", hierarchy.cores},
+              {"hardware_threads", hierarchy.hardware_threads},
+              {"memory_bytes", hierarchy.memory_bytes},
+              {"caches", caches},
+              {"memory", rates(Json::object(), findings.levels.back())},
+              {"isas", isas}};
+  if (!std::isnan(findings.flops_per_s.value)) object["flops_per_s"] = findings.flops_per_s.value;
+  if (!std::isnan(findings.j_per_flop.value)) object["j_per_flop"] = findings.j_per_flop.value;
+  return object;
+}
+
+int show(const Options& options, Context& context) {
+  if (!std::filesystem::exists(options.file)) throw UsageError("no file " + options.file);
+  const Contents contents = read_file(options.file);
+  const model::ProbeFindings findings = model::find_hierarchy(contents, options.file);
+  const Row& machine = contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row));
+  if (options.hierarchy || options.json) {
+    context.out << (options.hierarchy ? hierarchy_json(findings, machine) : findings_json(findings)).dump(2)
+                << '\n';
+    return kExitOk;
+  }
+  std::vector<std::vector<std::string>> lines{
+      {"level", "hwloc", "step in latency", "step in bandwidth", "bandwidth", "latency", "energy per byte"}};
+  for (const model::LevelFinding& level : findings.levels)
+    lines.push_back({level.level, std::isnan(level.capacity_bytes) ? "-" : human_bytes(level.capacity_bytes),
+                     level.level == "memory" ? "-" : steps_text(level.by_latency),
+                     level.level == "memory" ? "-" : steps_text(level.by_bandwidth),
+                     interval_text(level.bandwidth_bytes_per_s, "B/s"), interval_text(level.latency_s, "s"),
+                     interval_text(level.j_per_byte, "J")});
+  context.out << fmt::format("{}, {}; one thread, medians with 95 % intervals\n", machine.text("host"),
+                             machine.text("processor"))
+              << text_table(lines)
+              << fmt::format("arithmetic  {} per second, {} per FLOP\n",
+                             interval_text(findings.flops_per_s, "FLOP"),
+                             interval_text(findings.j_per_flop, "J"));
+  if (findings.energy_provenance.empty())
+    context.out << "energy      none in this file (mlpwatt info lists the meters looked for)\n";
+  else
+    context.out << "energy      " << findings.energy_provenance << '\n';
+  for (const model::LevelFinding& level : findings.levels)
+    if (!level.disagreement.empty())
+      context.out << fmt::format("disagreement: {} of {} by hwloc, but {}\n", level.level,
+                                 human_bytes(level.capacity_bytes), level.disagreement);
+  return kExitOk;
+}
+
+const CommandRegistration registration{
+    "probes", "the memory hierarchy as a file's probes found it, against hwloc", [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      app.add_option("file", options->file, "results file with cpu/stream, cpu/chase and cpu/fma runs")
+          ->required();
+      app.add_flag("--json", options->json, "one JSON object");
+      app.add_flag("--hierarchy", options->hierarchy,
+                   "the machine with its rates as JSON, for --hierarchy of predict and recommend");
+      return [options](Context& context) { return show(*options, context); };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

@@ -1,0 +1,172 @@
+// mlpwatt recommend: networks that meet a wish, cheapest predicted datum first, and why; --verify runs the
+// top and the median pick side by side.
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "harness/model/recommendation.h"
+#include "harness/model/verification.h"
+#include "harness/options.h"
+#include "harness/program.h"
+#include "harness/text.h"
+
+namespace mlpwatt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  model::QuestionOptions question;
+  model::Wish wish;
+  std::size_t top = 10;
+  bool verify = false, json = false;
+  model::VerifyOptions verification;
+};
+
+std::string levels_of(const model::Candidate& candidate) {
+  const Placement& p = candidate.work.placement;
+  return fmt::format("l {}, f {}, b {}, d {}", p.inter_layer, p.forward_pass, p.backward_pass, p.dataset);
+}
+
+Json candidate_json(const model::Candidate& candidate) {
+  const model::Configuration& c = candidate.configuration;
+  return {{"shape", c.shape},
+          {"size", c.size},
+          {"depth", c.depth},
+          {"batch", c.batch},
+          {"parameters", c.network.parameters()},
+          {"widths", c.network.widths},
+          {"algorithm", c.algorithm},
+          {"threads", c.threads},
+          {"target", model::to_string(candidate.estimate.target)},
+          {"form", candidate.estimate.form},
+          {"provenance", "modelled"},
+          {"per_datum", candidate.per_datum},
+          {"per_datum_low95", candidate.per_datum_low95},
+          {"per_datum_high95", candidate.per_datum_high95},
+          {"working_set_levels",
+           {{"l", candidate.work.placement.inter_layer},
+            {"f", candidate.work.placement.forward_pass},
+            {"b", candidate.work.placement.backward_pass},
+            {"d", candidate.work.placement.dataset}}}};
+}
+
+Json verification_json(const model::Verification& v) {
+  return {{"target", model::to_string(v.target)},
+          {"provenance", "measured"},
+          {"repetitions", v.top.size()},
+          {"top_per_datum", v.top_per_datum},
+          {"median_per_datum", v.median_per_datum},
+          {"saving", v.saving},
+          {"saving_low95", v.saving_low95},
+          {"saving_high95", v.saving_high95},
+          {"predicted_saving", v.predicted_saving},
+          {"winner_is_cheaper", v.holds()}};
+}
+
+void print_candidates(const std::vector<model::Candidate>& candidates, std::size_t top, std::ostream& out) {
+  const char* unit = candidates.front().estimate.target == model::Target::kTime ? "s" : "J";
+  std::vector<std::vector<std::string>> lines{{"rank", "network", "parameters", "algorithm",
+                                               "per datum (modelled)", "95 % interval", "working sets in"}};
+  const auto add = [&](std::size_t rank) {
+    const model::Candidate& one = candidates[rank];
+    const model::Configuration& c = one.configuration;
+    lines.push_back({std::to_string(rank + 1), fmt::format("{} depth {} batch {}", c.shape, c.depth, c.batch),
+                     std::to_string(c.network.parameters()), fmt::format("{} x{}", c.algorithm, c.threads),
+                     human_si(one.per_datum) + unit,
+                     fmt::format("{}{} .. {}{}", human_si(one.per_datum_low95), unit,
+                                 human_si(one.per_datum_high95), unit),
+                     levels_of(one)});
+  };
+  for (std::size_t i = 0; i < std::min(top, candidates.size()); ++i) add(i);
+  if (candidates.size() / 2 >= top) add(candidates.size() / 2);
+  out << text_table(lines);
+}
+
+int recommend(const Options& options, Context& context) {
+  const model::Question question(options.question);
+  const std::vector<model::Candidate> candidates = model::recommend(question, options.wish);
+  const model::Candidate &best = candidates.front(), &median = candidates[candidates.size() / 2];
+  const std::vector<std::string> why = model::explain(best, median);
+  std::unique_ptr<model::Verification> verification;
+  if (options.verify) {
+    if (candidates.size() < 2) throw std::runtime_error("--verify needs two candidates, there is one");
+    if (!options.question.hierarchy_file.empty())
+      throw UsageError("--verify runs on this machine; it cannot check a machine of --hierarchy");
+    verification =
+        std::make_unique<model::Verification>(model::verify(best, median, options.verification, context.err));
+  }
+  if (options.json) {
+    Json object{{"dataset", options.wish.dataset},
+                {"provenance", "modelled"},
+                {"basis", question.basis()},
+                {"candidates", Json::array()},
+                {"why_against_median", why}};
+    for (const model::Candidate& candidate : candidates)
+      object["candidates"].push_back(candidate_json(candidate));
+    if (verification) object["verification"] = verification_json(*verification);
+    context.out << object.dump(2) << '\n';
+  } else {
+    print_candidates(candidates, options.top, context.out);
+    context.out << fmt::format("\n{} candidates, ranked by {} per datum, form {}\n", candidates.size(),
+                               model::to_string(best.estimate.target), best.estimate.form);
+    if (candidates.size() > 1) {
+      context.out << fmt::format("why {} depth {} rather than the median pick {} depth {}:\n",
+                                 best.configuration.shape, best.configuration.depth,
+                                 median.configuration.shape, median.configuration.depth);
+      for (const std::string& line : why) context.out << "  " << line << '\n';
+      if (why.empty()) context.out << "  no term differs by 1 % of the cost: the model sees no difference\n";
+    }
+    context.out << question.basis() << '\n';
+    if (verification)
+      context.out << fmt::format(
+          "measured, {} alternating windows each: top {}, median pick {} per datum; saving {:.1f} % "
+          "({:.1f} .. {:.1f} %, 95 %), predicted {:.1f} %: {}\n",
+          verification->top.size(), human_si(verification->top_per_datum),
+          human_si(verification->median_per_datum), 100 * verification->saving,
+          100 * verification->saving_low95, 100 * verification->saving_high95,
+          100 * verification->predicted_saving,
+          verification->holds() ? "the winner is measurably cheaper" : "NOT measurably cheaper");
+  }
+  return verification && !verification->holds() ? kExitFailure : kExitOk;
+}
+
+const CommandRegistration registration{
+    "recommend",
+    "ranks networks by predicted cost of a training datum and says why; --verify runs two of them",
+    [](CLI::App& app) -> Action {
+      auto options = std::make_shared<Options>();
+      app.add_option("--dataset", options->wish.dataset, "one of the study's 13 tasks")->required();
+      app.add_option("--parameters", options->wish.parameters, "number of trainable parameters wanted")
+          ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32));
+      app.add_option("--min-accuracy", options->wish.min_accuracy,
+                     "test accuracy that a recorded training of the network reached")
+          ->check(CLI::Range(0.0, 1.0));
+      app.add_option("--batches", options->wish.batches, "batch sizes to consider")
+          ->delimiter(',')
+          ->capture_default_str()
+          ->check(CLI::Range(1, 1 << 24));
+      app.add_option("--top", options->top, "lines to print")->capture_default_str();
+      app.add_flag("--verify", options->verify,
+                   "run the top and the median pick and compare; exit 1 if not cheaper");
+      app.add_option("--repetitions", options->verification.repetitions, "windows of each with --verify")
+          ->capture_default_str()
+          ->check(CLI::Range(3, 1000));
+      app.add_option("--window-s", options->verification.window_s, "length of a window with --verify")
+          ->capture_default_str()
+          ->check(CLI::PositiveNumber);
+      app.add_option("--dataset-source", options->verification.dataset_source, "file, synthetic, auto")
+          ->capture_default_str();
+      model::add_question_options(app, options->question);
+      app.add_flag("--json", options->json, "one JSON object");
+      return [options](Context& context) { return recommend(*options, context); };
+    }};
+
+}  // namespace
+}  // namespace mlpwatt

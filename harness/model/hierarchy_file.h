@@ -1,0 +1,25 @@
+#pragma once
+// A machine that is not here, described by a file in the format `mlpwatt info --json` prints; capacities say
+// where data lives, optional rates replace what the fitted model charges for a byte of each level.
+
+#include <string>
+
+#include "harness/model/model.h"
+#include "kernels/hierarchy.h"
+
+namespace mlpwatt::model {
+
+struct DescribedMachine {
+  Hierarchy hierarchy;
+  std::string isa;       ///< the best of "isas", "" when the file names none
+  Prices time_prices;    ///< s per byte, from bandwidth_bytes_per_s; per FLOP from flops_per_s (of one core)
+  Prices energy_prices;  ///< J per byte, from j_per_byte; per FLOP from j_per_flop
+};
+
+/// Reads cores, memory_bytes and caches [{level, capacity_bytes, line_bytes, associativity,
+/// shared_by_cores}], and where given caches[].bandwidth_bytes_per_s (of one core), caches[].j_per_byte,
+/// memory {bandwidth_bytes_per_s, j_per_byte}, flops_per_s, j_per_flop. Other keys are left alone. Errors:
+/// std::invalid_argument naming the file, the key and what is wrong with it.
+DescribedMachine read_hierarchy_file(const std::string& path);
+
+}  // namespace mlpwatt::model

@@ -1,0 +1,237 @@
+#include "harness/model/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <stdexcept>
+
+namespace mlpwatt::model {
+
+namespace {
+
+constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
+
+const std::vector<Target>& all_targets() {
+  static const std::vector<Target> targets{Target::kEnergyMeasured, Target::kEnergyModelled, Target::kTime};
+  return targets;
+}
+
+std::string key(const std::string& backend, const std::string& algorithm, Target target,
+                const std::string& form) {
+  return backend + '|' + algorithm + '|' + to_string(target) + '|' + form;
+}
+
+/// Standard deviation of repetitions about their configuration's median.
+double repeat_sd(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows) {
+  double squares = 0, freedom = 0;
+  for (const std::size_t i : rows) {
+    for (const double ratio : runs[i].repeat_ratios) squares += (ratio - 1) * (ratio - 1);
+    if (!runs[i].repeat_ratios.empty()) freedom += static_cast<double>(runs[i].repeat_ratios.size()) - 1;
+  }
+  return freedom > 0 ? std::sqrt(squares / freedom) : kAbsent;
+}
+
+void fit_machine(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
+                 std::int64_t machine_row, const std::string& backend, Target target,
+                 const BootstrapOptions& options, Fitting& fitting) {
+  std::map<std::string, std::vector<std::size_t>> by_algorithm;
+  for (const std::size_t i : rows)
+    if (target_value(runs[i], target) > 0) by_algorithm[runs[i].configuration.algorithm].push_back(i);
+  std::vector<std::string> names{"roofline"};
+  for (const Form& form : forms()) {
+    names.push_back(form.name);
+    for (const auto& [algorithm, some] : by_algorithm) {
+      const DesignOfRuns made = design_of(runs, some, form, target);
+      if (made.design.rows() == 0) continue;
+      if (made.design.rows() < 2 * made.design.x.cols()) {
+        fitting.left_out.push_back(
+            fmt::format("{} of {} {}: {} configurations for {} terms; twice as many "
+                        "needed",
+                        form.name, algorithm, to_string(target), made.design.rows(), made.design.x.cols()));
+        continue;
+      }
+      fitting.forms.push_back({machine_row, backend, algorithm, form.name, target, fit(made.design, options),
+                               made.design.rows()});
+    }
+  }
+  for (const std::string& name : names)
+    for (const std::string& kind : held_out_kinds()) {
+      Validation validation = cross_validate(runs, rows, name, kind, target);
+      if (validation.predictions.empty()) continue;
+      fitting.tests.push_back({machine_row, backend, target, std::move(validation),
+                               target == Target::kTime ? repeat_sd(runs, rows) : kAbsent});
+    }
+}
+
+template <typename Of>
+Row identity(const Table& table, const Of& of, const std::string& form) {
+  Row row(table);
+  row.set("machine_row", of.machine_row);
+  row.set("backend", of.backend);
+  row.set("target", to_string(of.target));
+  row.set("form", form);
+  return row;
+}
+
+}  // namespace
+
+Fitting fit_all(const std::vector<TrainingRun>& runs, const BootstrapOptions& options) {
+  std::map<std::pair<std::int64_t, std::string>, std::vector<std::size_t>> machines;
+  for (std::size_t i = 0; i < runs.size(); ++i)
+    machines[{runs[i].machine_row, runs[i].configuration.backend}].push_back(i);
+  Fitting fitting;
+  for (const auto& [where, rows] : machines)
+    for (const Target target : all_targets())
+      if (std::any_of(rows.begin(), rows.end(),
+                      [&](std::size_t i) { return target_value(runs[i], target) > 0; }))
+        fit_machine(runs, rows, where.first, where.second, target, options, fitting);
+  return fitting;
+}
+
+std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
+                                                 const std::vector<TrainingRun>& runs) {
+  std::map<const Table*, std::vector<Row>> tables{
+      {&model_table(), {}}, {&model_tests_table(), {}}, {&model_predictions_table(), {}}};
+  for (const FittedForm& fitted : fitting.forms) {
+    const std::vector<Term> terms = terms_of(form(fitted.form), fitted.target);
+    for (std::size_t j = 0; j < terms.size(); ++j) {
+      const Coefficient& one = fitted.fit.coefficients[j];
+      Row row = identity(model_table(), fitted, fitted.form);
+      row.set("algorithm", fitted.algorithm);
+      row.set("term", one.term);
+      row.set("unit", unit_of(terms[j], fitted.target));
+      row.set("value", one.value);
+      row.set("low95", one.low95);
+      row.set("high95", one.high95);
+      row.set("state", to_string(one.state));
+      row.set("reason", one.reason);
+      row.set("configurations", fitted.configurations);
+      tables[&model_table()].push_back(std::move(row));
+    }
+  }
+  for (const TestedForm& tested : fitting.tests) {
+    const Validation& v = tested.validation;
+    Row row = identity(model_tests_table(), tested, v.form);
+    row.set("held_out", v.kind);
+    row.set("parts", v.parts);
+    row.set("predictions", static_cast<std::int64_t>(v.predictions.size()));
+    row.set("sd_ratio", v.sd);
+    row.set("median_error", v.median_error);
+    row.set("median_ratio", v.median_ratio);
+    std::vector<double> ratios;
+    for (const Prediction& p : v.predictions) {
+      ratios.push_back(p.ratio());
+      Row one = identity(model_predictions_table(), tested, v.form);
+      one.set("run_row", runs[p.run].run_row);
+      one.set("held_out", v.kind);
+      one.set("predicted", p.predicted);
+      one.set("ratio", p.ratio());
+      tables[&model_predictions_table()].push_back(std::move(one));
+    }
+    row.set("ratio_low95", quantile(ratios, 0.025));
+    row.set("ratio_high95", quantile(ratios, 0.975));
+    row.set("repeat_sd", tested.repeat_sd);
+    tables[&model_tests_table()].push_back(std::move(row));
+  }
+  return tables;
+}
+
+Model::Model(const Contents& contents, const std::string& path) {
+  const std::vector<Row>& rows = contents.rows(model_table());
+  if (rows.empty())
+    throw std::invalid_argument(path + ": holds no fitted model; make one with: mlpwatt fit " + path);
+  machine_row_ = rows.front().integer("machine_row");
+  const auto target_of = [&](const Row& row) {
+    for (const Target target : all_targets())
+      if (row.text("target") == to_string(target)) return target;
+    throw std::invalid_argument(path + ": unknown model target '" + row.text("target") + "'");
+  };
+  for (const Row& row : rows) {
+    if (row.integer("machine_row") != machine_row_) continue;
+    const double value = row.real("value");
+    coefficients_[key(row.text("backend"), row.text("algorithm"), target_of(row), row.text("form"))]
+        .values[row.text("term")] = std::isnan(value) ? 0 : value;
+  }
+  for (const Row& row : contents.rows(model_tests_table())) {
+    if (row.integer("machine_row") != machine_row_ || std::isnan(row.real("sd_ratio"))) continue;
+    Quality& worst = quality_[key(row.text("backend"), "", target_of(row), row.text("form"))];
+    worst.sd = std::max(worst.sd, row.real("sd_ratio"));
+    worst.ratio_low95 = std::min(worst.ratio_low95, row.real("ratio_low95"));
+    worst.ratio_high95 = std::max(worst.ratio_high95, row.real("ratio_high95"));
+  }
+}
+
+std::vector<std::string> Model::algorithms(const std::string& backend) const {
+  std::set<std::string> names;
+  for (const auto& [name, coefficients] : coefficients_)
+    if (name.starts_with(backend + '|'))
+      names.insert(name.substr(backend.size() + 1, name.find('|', backend.size() + 1) - backend.size() - 1));
+  return {names.begin(), names.end()};
+}
+
+std::vector<Target> Model::targets(const std::string& backend, const std::string& algorithm) const {
+  std::vector<Target> found;
+  for (const Target target : all_targets())
+    if (!best_form(backend, algorithm, target).empty()) found.push_back(target);
+  return found;
+}
+
+std::string Model::best_form(const std::string& backend, const std::string& algorithm, Target target) const {
+  std::string best;
+  double best_sd = std::numeric_limits<double>::infinity();
+  for (const std::string name : {"work", "traffic", "placement"}) {
+    if (!coefficients_.contains(key(backend, algorithm, target, name))) continue;
+    const auto quality = quality_.find(key(backend, "", target, name));
+    const double sd = quality == quality_.end() ? 1e300 : quality->second.sd;
+    if (sd < best_sd) best_sd = sd, best = name;
+  }
+  return best;
+}
+
+Estimate Model::predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,
+                        const Prices& prices) const {
+  const std::string name = best_form(configuration.backend, configuration.algorithm, target);
+  if (name.empty())
+    throw std::invalid_argument(fmt::format(
+        "no {} model was fitted for algorithm '{}' on {}; the file has: {}", to_string(target),
+        configuration.algorithm, configuration.backend, fmt::join(algorithms(configuration.backend), ", ")));
+  TrainingRun run;
+  run.configuration = configuration;
+  run.work = step_work(configuration, hierarchy);
+  const Form& chosen = form(name);
+  const Coefficients& fitted =
+      coefficients_.at(key(configuration.backend, configuration.algorithm, target, name));
+  const auto price_of = [&](const std::string& term) {
+    if (const auto given = prices.find(term); given != prices.end()) return given->second;
+    const auto found = fitted.values.find(term);
+    return found == fitted.values.end() ? 0.0 : found->second;
+  };
+  if (target != Target::kTime && price_of("static") > 0)
+    run.step_s = predict(configuration, hierarchy, Target::kTime).value;
+  const Eigen::VectorXd amounts = chosen.row(run, target);
+  if (amounts.size() == 0)
+    throw std::invalid_argument("algorithm '" + configuration.algorithm + "' has no traffic model");
+  Estimate estimate;
+  estimate.target = target;
+  estimate.form = name;
+  const std::vector<Term> terms = terms_of(chosen, target);
+  for (std::size_t j = 0; j < terms.size(); ++j) {
+    const double amount = amounts(static_cast<Eigen::Index>(j)), price = price_of(terms[j].name);
+    estimate.shares.push_back({terms[j].name, amount, price, amount * price});
+    estimate.value += amount * price;
+  }
+  if (const auto quality = quality_.find(key(configuration.backend, "", target, name));
+      quality != quality_.end()) {
+    estimate.low95 = estimate.value / quality->second.ratio_high95;
+    estimate.high95 =
+        quality->second.ratio_low95 > 0 ? estimate.value / quality->second.ratio_low95 : kAbsent;
+  } else {
+    estimate.low95 = estimate.high95 = kAbsent;
+  }
+  return estimate;
+}
+
+}  // namespace mlpwatt::model

@@ -1,0 +1,91 @@
+#pragma once
+// The fitted model as a whole: every form for every machine, backend, algorithm and target of a file; its
+// rows in /model, /model_tests and /model_predictions; and predictions from those rows.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness/model/cross_validation.h"
+
+namespace mlpwatt::model {
+
+struct FittedForm {
+  std::int64_t machine_row = 0;
+  std::string backend, algorithm, form;
+  Target target = Target::kTime;
+  Fit fit;
+  std::int64_t configurations = 0;
+};
+
+struct TestedForm {
+  std::int64_t machine_row = 0;
+  std::string backend;
+  Target target = Target::kTime;
+  Validation validation;
+  double repeat_sd = 0;  ///< NaN without repetitions
+};
+
+struct Fitting {
+  std::vector<FittedForm> forms;
+  std::vector<TestedForm> tests;
+  std::vector<std::string> left_out;  ///< what could not be fitted, and why, one line each
+};
+
+/// @param runs as merge_repetitions leaves them
+Fitting fit_all(const std::vector<TrainingRun>& runs, const BootstrapOptions& options = {});
+
+/// The rows of the three tables.
+std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
+                                                 const std::vector<TrainingRun>& runs);
+
+/// One term of a prediction.
+struct Share {
+  std::string term;
+  double amount = 0;  ///< of steps, layers, FLOPs, bytes ...
+  double price = 0;   ///< of one, in s or J
+  double cost = 0;    ///< amount * price
+};
+
+struct Estimate {
+  Target target = Target::kTime;
+  std::string form;
+  double value = 0, low95 = 0, high95 = 0;  ///< per step; the interval is that of the runs predicted unseen
+  std::vector<Share> shares;
+};
+
+/// What a machine that is not here does differently: prices that replace the fitted ones, by term.
+using Prices = std::map<std::string, double>;
+
+/// Predictions from the /model rows of one file.
+class Model {
+ public:
+  /// Errors: std::invalid_argument when the file has no model (names the command that makes one).
+  Model(const Contents& contents, const std::string& path);
+
+  /// Targets that can be predicted for this algorithm, energy first.
+  std::vector<Target> targets(const std::string& backend, const std::string& algorithm) const;
+  std::vector<std::string> algorithms(const std::string& backend) const;
+  /// @param configuration, hierarchy what runs where; prices override fitted coefficients
+  /// Energy needs the time as well: its static term is price times the predicted time.
+  /// Errors: std::invalid_argument when nothing was fitted for the algorithm (names those that were).
+  Estimate predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,
+                   const Prices& prices = {}) const;
+  std::int64_t machine_row() const { return machine_row_; }
+
+ private:
+  struct Coefficients {
+    std::map<std::string, double> values;
+  };
+  /// The form that predicts best unseen, of those that need no run.
+  std::string best_form(const std::string& backend, const std::string& algorithm, Target target) const;
+
+  std::int64_t machine_row_ = 0;
+  std::map<std::string, Coefficients> coefficients_;  ///< by backend|algorithm|target|form
+  struct Quality {
+    double sd = 0, ratio_low95 = 1, ratio_high95 = 1;
+  };
+  std::map<std::string, Quality> quality_;  ///< by backend|target|form: the worst kind of parts left out
+};
+
+}  // namespace mlpwatt::model

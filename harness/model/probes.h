@@ -1,0 +1,54 @@
+#pragma once
+// What the probes of a file say about the memory hierarchy: where bandwidth and latency step, against the
+// capacities hwloc reports; what each level delivers; and, with a meter, what a byte and a FLOP cost.
+
+#include <string>
+#include <vector>
+
+#include "harness/record/record_file.h"
+
+namespace mlpwatt::model {
+
+/// One point of a sweep: working set and what was recorded there.
+struct SweepPoint {
+  double bytes = 0, value = 0;
+};
+
+/// A step between two plateaus: the last size before it, the first one after it, and the plateaus' values.
+struct Step {
+  double last_before_bytes = 0, first_after_bytes = 0;
+  double before = 0, after = 0;
+  /// The capacity lies between the two sizes; 10 % beyond either still agrees.
+  bool agrees_with(double capacity_bytes) const;
+};
+
+/// The `count` steps that split the sweep into the flattest plateaus (least squares of logarithms, each
+/// plateau of three points at least); fewer where plateaus differ by less than 10 %.
+/// @param points one a size, ascending
+std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count);
+
+struct Interval {
+  double value = 0, low95 = 0, high95 = 0;  ///< NaN where nothing is known
+};
+
+struct LevelFinding {
+  std::string level;                                      ///< L1, L2, L3, memory
+  double capacity_bytes = 0;                              ///< hwloc's; NaN for memory
+  std::vector<Step> by_latency, by_bandwidth;             ///< none or one
+  Interval bandwidth_bytes_per_s, latency_s, j_per_byte;  ///< of one thread, inside the level
+  /// "", or where the steps lie elsewhere.
+  std::string disagreement;
+};
+
+struct ProbeFindings {
+  std::int64_t machine_row = 0;
+  std::vector<LevelFinding> levels;
+  Interval flops_per_s, j_per_flop;  ///< of one thread; the fastest instruction set
+  std::string energy_provenance;     ///< "measured", "modelled", or ""
+};
+
+/// Of the first machine in the file that has probes.
+/// Errors: std::invalid_argument when there are none (names the command that records them).
+ProbeFindings find_hierarchy(const Contents& contents, const std::string& path);
+
+}  // namespace mlpwatt::model

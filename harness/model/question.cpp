@@ -1,0 +1,103 @@
+#include "harness/model/question.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "cpu/mlp/engine.h"
+#include "harness/program.h"
+#include "kernels/dataset.h"
+#include "kernels/dataset_parts.h"
+
+namespace mlpwatt::model {
+
+void add_question_options(CLI::App& app, QuestionOptions& options) {
+  app.add_option("--model", options.model_file, "results file that mlpwatt fit wrote a model into")
+      ->required();
+  app.add_option(
+      "--hierarchy", options.hierarchy_file,
+      "a machine that is not here: JSON as mlpwatt info --json prints; default: the fitted machine");
+  app.add_option("--algorithm", options.algorithm, "force an algorithm, e.g. fused or blocked");
+  app.add_option("--isa", options.isa, "instruction set of the kernels: avx512, avx2, avx2_nofma, generic");
+  app.add_option("--threads", options.threads, "threads; 0 = the program's own choice")
+      ->check(CLI::Range(0, 65536));
+}
+
+Question::Question(const QuestionOptions& options) : options_(options) {
+  if (!std::filesystem::exists(options.model_file))
+    throw UsageError(fmt::format("no file {}; a model is made by: mlpwatt fit FILE", options.model_file));
+  contents_ = read_file(options.model_file);
+  model_ = std::make_unique<Model>(contents_, options.model_file);
+  const Row& fitted = contents_.rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
+  if (options.hierarchy_file.empty())
+    machine_.hierarchy = hierarchy_of(fitted);
+  else
+    machine_ = read_hierarchy_file(options.hierarchy_file);
+  if (options_.isa.empty()) options_.isa = machine_.isa;
+  if (options_.isa.empty()) {
+    const std::string& isas = fitted.text("isas");
+    options_.isa = isas.substr(0, isas.find(' '));
+  }
+}
+
+Configuration Question::configuration(const std::string& dataset, const std::string& shape, std::int64_t size,
+                                      int depth, int batch) const {
+  const DatasetInfo& info = dataset_info(dataset);
+  Configuration c;
+  c.dataset = dataset;
+  c.shape = shape;
+  c.size = size;
+  c.depth = depth;
+  c.batch = batch;
+  c.dataset_rows = info.observations;
+  c.isa = options_.isa;
+  c.network = make_network(parse_shape(shape), size, depth, info.features, info.outputs, info.task);
+  EngineOptions engine;
+  engine.isa = parse_isa(options_.isa);
+  engine.threads = options_.threads;
+  engine.algorithm = options_.algorithm;
+  engine.batch = batch;
+  engine.hierarchy = machine_.hierarchy;
+  const EngineChoice choice =
+      choose_engine(c.network, info.observations - test_split_rows(info.observations), engine);
+  c.algorithm = choice.algorithm;
+  c.threads = choice.threads;
+  return c;
+}
+
+Estimate Question::estimate(const Configuration& configuration, Target target) const {
+  return model_->predict(configuration, machine_.hierarchy, target,
+                         target == Target::kTime ? machine_.time_prices : machine_.energy_prices);
+}
+
+Target Question::best_target(const std::string& algorithm) const {
+  const std::vector<Target> targets = model_->targets("cpu", algorithm);
+  return targets.empty() ? Target::kTime : targets.front();
+}
+
+std::string Question::basis() const {
+  const Row& fitted = contents_.rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
+  std::string text = fmt::format("modelled: fitted to runs on {} ({}) in {}", fitted.text("host"),
+                                 fitted.text("processor"), options_.model_file);
+  if (options_.hierarchy_file.empty()) return text;
+  text += fmt::format("; asked for the machine of {}", options_.hierarchy_file);
+  const auto names = [](const Prices& prices) {
+    std::string list;
+    for (const auto& [term, price] : prices) list += (list.empty() ? "" : ", ") + term;
+    return list.empty() ? std::string("none") : list;
+  };
+  return text + fmt::format("; prices from that file: time {}, energy {}; the others as fitted",
+                            names(machine_.time_prices), names(machine_.energy_prices));
+}
+
+double rows_per_step(const Configuration& c) {
+  const std::int64_t train_rows = c.dataset_rows - test_split_rows(c.dataset_rows);
+  const std::int64_t batch = std::min<std::int64_t>(c.batch, train_rows);
+  return static_cast<double>(train_rows) / static_cast<double>((train_rows + batch - 1) / batch);
+}
+
+}  // namespace mlpwatt::model

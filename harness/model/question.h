@@ -1,0 +1,55 @@
+#pragma once
+// What `predict` and `recommend` share: which file's model, which machine, which kernel, and turning a
+// network into a configuration of it.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/model/hierarchy_file.h"
+#include "harness/model/model.h"
+
+namespace CLI {
+class App;
+}
+
+namespace mlpwatt::model {
+
+struct QuestionOptions {
+  std::string model_file, hierarchy_file, algorithm, isa;
+  int threads = 0;
+};
+
+/// --model --hierarchy --algorithm --isa --threads
+void add_question_options(CLI::App& app, QuestionOptions& options);
+
+/// A model, and the machine the question is about.
+class Question {
+ public:
+  /// Errors: UsageError for a missing model file; as Model and read_hierarchy_file.
+  explicit Question(const QuestionOptions& options);
+
+  /// The configuration the program would run: its own choice of algorithm and threads where none is forced.
+  Configuration configuration(const std::string& dataset, const std::string& shape, std::int64_t size,
+                              int depth, int batch) const;
+  Estimate estimate(const Configuration& configuration, Target target) const;
+  /// Measured energy where the model has it, else modelled energy, else time.
+  Target best_target(const std::string& algorithm) const;
+
+  const Model& model() const { return *model_; }
+  const Contents& contents() const { return contents_; }
+  const Hierarchy& hierarchy() const { return machine_.hierarchy; }
+  /// One line: what the answer rests on.
+  std::string basis() const;
+
+ private:
+  QuestionOptions options_;
+  Contents contents_;
+  std::unique_ptr<Model> model_;
+  DescribedMachine machine_;
+};
+
+/// Training rows of an average step of the dataset: to get from steps to data.
+double rows_per_step(const Configuration& configuration);
+
+}  // namespace mlpwatt::model

@@ -1,0 +1,93 @@
+#include "harness/model/verification.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+#include <stdexcept>
+
+#include "cpu/mlp/mlp_train.h"
+#include "harness/machine.h"
+#include "harness/options.h"
+#include "harness/run/run_one.h"
+#include "kernels/random.h"
+
+namespace mlpwatt::model {
+
+namespace {
+
+TrainingRun measure(const Candidate& candidate, RunSettings settings, int repetition) {
+  const Configuration& c = candidate.configuration;
+  settings.kernel.batch = c.batch;
+  settings.kernel.algorithm = c.algorithm;
+  settings.kernel.threads = c.threads;
+  settings.kernel.isa = c.isa;
+  const std::string name = fmt::format("cpu/mlp_train/{}/{}/{}/{}", c.dataset, c.shape, c.size, c.depth);
+  Benchmark benchmark;  // the size may be off the grid: no entry of the catalogue
+  benchmark.name = name;
+  benchmark.family = "cpu/mlp_train";
+  benchmark.parameters = {
+      {"dataset", c.dataset}, {"shape", c.shape}, {"size", c.size}, {"depth", std::int64_t{c.depth}}};
+  benchmark.make = [c](const RunOptions& options) { return make_mlp_train(c.network, c.dataset, options); };
+  Record record = run_one(benchmark, settings, {0, repetition}, system_clock());
+  if (record.run.text("status") != "ok")
+    throw std::runtime_error(fmt::format("{}: {}", name, record.run.text("reason")));
+  Contents contents;
+  contents.add(std::move(record));
+  const std::vector<TrainingRun> runs = training_runs(contents);
+  if (runs.empty()) throw std::runtime_error(name + ": its record is no training run");
+  return runs.front();
+}
+
+}  // namespace
+
+void summarise_pairs(Verification& v) {
+  std::vector<double> savings;
+  for (std::size_t i = 0; i < v.top.size(); ++i) savings.push_back(1 - v.top[i] / v.median.at(i));
+  RandomStream random(1);
+  std::vector<double> medians;
+  for (int r = 0; r < 2000; ++r) {
+    std::vector<double> drawn;
+    for (std::size_t i = 0; i < savings.size(); ++i)
+      drawn.push_back(savings[uniform_below(random, savings.size())]);
+    medians.push_back(quantile(drawn, 0.5));
+  }
+  v.top_per_datum = quantile(v.top, 0.5);
+  v.median_per_datum = quantile(v.median, 0.5);
+  v.saving = quantile(savings, 0.5);
+  v.saving_low95 = quantile(medians, 0.025);
+  v.saving_high95 = quantile(medians, 0.975);
+}
+
+Verification verify(const Candidate& top, const Candidate& median, const VerifyOptions& options,
+                    std::ostream& progress) {
+  RunSettings settings;
+  settings.machine = read_machine();
+  KernelOptions kernel;
+  kernel.dataset_source = options.dataset_source;
+  settings.kernel = to_run_options(kernel, settings.machine.hierarchy);
+  settings.protocol.window_s = options.window_s;
+  settings.command = "mlpwatt recommend --verify";
+  Verification v;
+  std::vector<TrainingRun> tops, medians;
+  for (int r = 0; r < options.repetitions; ++r) {
+    progress << fmt::format("verify {}/{}\n", r + 1, options.repetitions);
+    tops.push_back(measure(top, settings, r));
+    medians.push_back(measure(median, settings, r));
+  }
+  const auto all_have = [&](Target target) {
+    const auto has = [&](const TrainingRun& run) { return target_value(run, target) > 0; };
+    return std::all_of(tops.begin(), tops.end(), has) && std::all_of(medians.begin(), medians.end(), has);
+  };
+  v.target = all_have(Target::kEnergyMeasured) ? Target::kEnergyMeasured : Target::kTime;
+  for (std::size_t i = 0; i < tops.size(); ++i) {
+    v.top.push_back(target_value(tops[i], v.target) / rows_per_step(top.configuration));
+    v.median.push_back(target_value(medians[i], v.target) / rows_per_step(median.configuration));
+  }
+  v.predicted_saving = 1 - top.per_datum / median.per_datum;
+  summarise_pairs(v);
+  return v;
+}
+
+}  // namespace mlpwatt::model

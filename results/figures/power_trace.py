@@ -1,0 +1,53 @@
+"""Raw power readings with the measured window shaded."""
+
+import numpy as np
+import style
+from results import NotHere
+
+ORDER = 110
+TITLE = "Power traces"
+TRACES = 4
+
+
+def watts(samples, unit):
+    """(time, watts) of one meter's readings; joule counters become the slope between readings."""
+    order = np.argsort(samples.number("monotonic_s"))
+    time, value = samples.number("monotonic_s")[order], samples.number("value")[order]
+    good = np.isfinite(value)
+    time, value = time[good], value[good]
+    if unit == "J" and len(time) > 1:
+        return (time[1:] + time[:-1]) / 2, np.diff(value) / np.diff(time)
+    return time, value
+
+
+def draw(results):
+    samples = results.samples
+    if not len(samples):
+        raise NotHere("No meter readings in these files; mlpwatt info lists the meters looked for and what each needs.")
+    run_rows, meter_rows = samples.number("run_row"), samples.number("meter_row")
+    runs = [int(run) for run in np.unique(run_rows) if results.runs.text("status")[int(run)] == "ok"]
+    counts = {run: int(np.count_nonzero(run_rows == run)) for run in runs}
+    chosen = sorted(sorted(runs, key=counts.get, reverse=True)[:TRACES])
+    if not chosen:
+        raise NotHere("The readings belong to runs that did not end well.")
+    figure, grid = style.new(rows=len(chosen), height=1.2 + 2.0 * len(chosen), squeeze=False)
+    kinds = set()
+    for axes, run in zip(grid.flat, chosen):
+        start = results.runs.number("start_monotonic_ns")[run] * 1e-9
+        length = results.runs.number("duration_s")[run]
+        for index, meter in enumerate(np.unique(meter_rows[run_rows == run])):
+            mine = samples.where((run_rows == run) & (meter_rows == meter))
+            meters = results.meters
+            unit = meters.text("unit")[int(meter)] or "W"
+            time, power = watts(mine, unit)
+            provenance = meters.text("provenance")[int(meter)]
+            kinds.add(provenance or "unknown")
+            axes.plot(time - start, power, linewidth=1, markersize=3,
+                      label=f"{meters.text('name')[int(meter)]} {meters.text('domain')[int(meter)]} ({provenance})", **style.series(index))
+        if length == length:
+            axes.axvspan(0, length, color="#BBBBBB", alpha=0.35, linewidth=0)
+        axes.set_title(results.runs.text("name")[run], fontsize=9, loc="left")
+        axes.set_ylabel("W")
+        axes.legend(fontsize=7, loc="upper right")
+    grid.flat[-1].set_xlabel("seconds since the window opened")
+    return figure, "Grey: the timed window; before and after it the machine idles.", ", ".join(sorted(kinds))

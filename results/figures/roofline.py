@@ -1,0 +1,75 @@
+"""Cache-aware roofline: what each level's bandwidth and the arithmetic allow, and every kernel below it."""
+
+import numpy as np
+import style
+from results import NotHere
+
+ORDER = 80
+TITLE = "Roofline of this machine"
+
+
+def ceilings(results, row, threads):
+    """([(level, bytes/s)], FLOP/s) from the probes of a machine on so many threads."""
+    stream, fma = results.family("stream"), results.family("fma")
+    peak = np.nan
+    if len(fma):
+        mine = (results.machine_of(fma) == row) & (fma.number("threads") == threads)
+        if mine.any():
+            peak = np.nanmax(fma.number("flops_per_s")[mine])
+    lines = []
+    if len(stream):
+        mine = (results.machine_of(stream) == row) & (stream.number("threads") == threads)
+        size, rate = stream.number("working_set_bytes_used")[mine], stream.number("compulsory_bytes_per_s")[mine]
+        below = 0.0
+        for level, capacity, shared in results.capacities(row):
+            # what `threads` neighbours have of it together
+            reach = capacity * max(1, threads // max(1, shared))
+            inside = (size > below) & (size <= 0.75 * reach)
+            if inside.any():
+                lines.append((level, float(np.nanmax(rate[inside]))))
+            below = 1.5 * reach
+        beyond = size > below
+        if beyond.any():
+            lines.append(("memory", float(np.nanmedian(rate[beyond]))))
+    return lines, peak
+
+
+def draw(results):
+    ok = results.ok()
+    machine = results.machine_of(ok)
+    pick = None
+    for row in results.machines:
+        for threads in sorted({t for t in ok.number("threads") if t == t}, reverse=True):
+            lines, peak = ceilings(results, row, threads)
+            if lines and peak == peak:
+                pick = (row, int(threads), lines, peak)
+                break
+        if pick:
+            break
+    if not pick:
+        raise NotHere("No cpu/fma and cpu/stream runs on the same number of threads in these files; make roofline "
+                      "records them.")
+    row, threads, lines, peak = pick
+    figure, axes = style.new()
+    x = 2.0 ** np.linspace(-6, 14, 200)
+    for index, (level, bandwidth) in enumerate(lines):
+        axes.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=style.COLOURS[index % 6], linewidth=1.5,
+                  label=f"{level} {bandwidth / 1e9:.3g} GB/s")
+    work = ok.where((machine == row) & (ok.number("flops") > 0) & (ok.number("threads") == threads))
+    intensity = work.number("flops") / (work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes"))
+    families = work.text("family")
+    for index, family in enumerate(sorted({f for f in families if not f.endswith(("fma", "stream", "chase"))})):
+        mine = families == family
+        axes.plot(intensity[mine], work.number("flops_per_s")[mine] / 1e9, linestyle="", alpha=0.6, markersize=4,
+                  label=family, **style.series(index))
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xlim(2.0**-6, 2.0**14)
+    axes.set_ylim(peak / 1e9 / 2**9, peak / 1e9 * 1.4)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("FLOPs per compulsory byte")
+    axes.set_ylabel("GFLOP/s")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure, (f"{results.machine_name(row)}, {threads} thread(s). Roofs: highest of the fma probe ({peak / 1e9:.4g} GFLOP/s) and "
+                    "bandwidth of each level from the stream probe. A kernel above a level's roof is served by a "
+                    "nearer level."), "measured"

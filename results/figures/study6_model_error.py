@@ -1,0 +1,51 @@
+"""Predicted over recorded, by configurations the fit had not seen, beside the study's spread."""
+
+import numpy as np
+import style
+from page import best_forms
+from results import NotHere
+
+ORDER = 60
+TITLE = "6. The model's errors, unseen"
+STUDY_SD = 0.27
+
+
+def draw(results):
+    predictions = results.model_predictions
+    if not len(predictions):
+        raise NotHere("No fitted model in these files; mlpwatt fit FILE makes one.")
+    best = best_forms(results.model_tests)
+    targets = [target for target in ("energy_measured", "energy_modelled", "time") if target in best]
+    if not targets:
+        raise NotHere("The files hold baselines only: too few runs for the model's own forms.")
+    target = targets[0]
+    figure, (left, right) = style.new(columns=2)
+    edges = np.linspace(0, 2, 41)
+    chosen = (predictions.text("target") == target) & (predictions.text("form") == best[target])
+    texts = []
+    for index, kind in enumerate(("dataset", "shape", "size")):
+        mine = chosen & (predictions.text("held_out") == kind)
+        if not mine.any():
+            continue
+        ratio = predictions.number("ratio")[mine]
+        left.hist(np.clip(ratio, 0, 2), bins=edges, histtype="step", linewidth=1.6, density=True,
+                  color=style.COLOURS[index], label=f"{kind} left out: sd {np.std(ratio, ddof=1):.3f}")
+        texts.append(f"{kind} {np.std(ratio, ddof=1):.3f}")
+    x = np.linspace(0, 2, 200)
+    left.plot(x, np.exp(-0.5 * ((x - 1) / STUDY_SD) ** 2) / (STUDY_SD * np.sqrt(2 * np.pi)), color="#777777",
+              linestyle=":", label=f"the study's CPU spread, {STUDY_SD}")
+    left.set_xlabel("predicted / recorded")
+    left.set_ylabel("density")
+    left.legend(fontsize=8)
+    one = chosen & (predictions.text("held_out") == "size")
+    if not one.any():
+        one = chosen
+    rows = predictions.number("run_row")[one].astype(int)
+    right.plot(results.runs.number("size")[rows], predictions.number("ratio")[one], linestyle="", alpha=0.5,
+               markersize=3.5, **style.series(0))
+    right.axhline(1, color="#555555", linewidth=0.8)
+    right.set_yscale("log", base=2)
+    style.size_axis(right, "trainable parameters asked for", "count")
+    right.set_ylabel("predicted / recorded")
+    return figure, (f"Form '{best[target]}' of {target.replace('_', ' ')} per step; standard deviation by what was left "
+                    f"out: {', '.join(texts)}. The study's own model of energy: 0.27 on CPU, 0.08 on GPU."), "modelled"

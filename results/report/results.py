@@ -1,0 +1,188 @@
+"""Results files as numpy arrays, for the figures. Absent stays NaN or empty, never 0."""
+
+import collections
+import json
+
+import h5py
+import numpy as np
+
+ABSENT = -9223372036854775806
+LEVELS = ("L1", "L2", "L3")
+
+
+class NotHere(Exception):
+    """A figure has nothing to show; the text says what is missing and how to record it."""
+
+
+class Table:
+    """Columns by name; a column that no file has is all absent."""
+
+    def __init__(self, rows, columns):
+        self.rows = rows
+        self._columns = columns
+
+    def __len__(self):
+        return self.rows
+
+    def has(self, name):
+        return name in self._columns
+
+    def number(self, name):
+        values = self._columns.get(name)
+        if values is None or values.dtype == object:
+            return np.full(self.rows, np.nan)
+        return values
+
+    def text(self, name):
+        values = self._columns.get(name)
+        if values is None or values.dtype != object:
+            return np.full(self.rows, "", dtype=object)
+        return values
+
+    def derive(self):
+        """Columns that other_parameters holds, and what follows from them, for the probes."""
+        used, loads = np.full(self.rows, np.nan), np.full(self.rows, np.nan)
+        steps = self.number("step_s")
+        for i, text in enumerate(self.text("other_parameters")):
+            more = json.loads(text) if text else {}
+            used[i] = more.get("working_set_bytes", np.nan)
+            loads[i] = steps[i] / more.get("loads_per_step", np.nan)
+        given = self.number("bytes")
+        self._columns["working_set_bytes_used"] = np.where(np.isfinite(given), given, used)
+        self._columns["load_s"] = loads
+
+    def where(self, mask):
+        return Table(int(np.count_nonzero(mask)), {name: values[mask] for name, values in self._columns.items()})
+
+
+def _read_column(dataset):
+    if h5py.check_string_dtype(dataset.dtype):
+        return np.array([value.decode("utf-8", "replace") for value in dataset[:]], dtype=object)
+    values = dataset[:].astype(float)
+    if dataset.dtype.kind == "i":
+        values[dataset[:] == ABSENT] = np.nan
+    return values
+
+
+def _join(parts):
+    rows = sum(part.rows for part in parts)
+    names = dict.fromkeys(name for part in parts for name in part._columns)
+    columns = {}
+    for name in names:
+        text = any(name in part._columns and part._columns[name].dtype == object for part in parts)
+        columns[name] = np.concatenate(
+            [part.text(name) if text else part.number(name) for part in parts] or [np.zeros(0)]
+        )
+    return Table(rows, columns)
+
+
+class Results:
+    """Several files as one: row numbers of references are moved along."""
+
+    TABLES = ("runs", "machine", "meters", "samples", "curves", "energies", "model", "model_tests", "model_predictions")
+    REFERENCES = {"machine_row": "machine", "meter_row": "meters", "run_row": "runs"}
+
+    def __init__(self, paths):
+        self.paths = list(paths)
+        parts = {name: [] for name in self.TABLES}
+        base = collections.Counter()
+        for path in self.paths:
+            with h5py.File(path, "r") as file:
+                if "mlpwatt_schema" not in file.attrs:
+                    raise SystemExit(f"{path}: not a results file of mlpwatt (attribute mlpwatt_schema is missing)")
+                tables = {}
+                for name in self.TABLES:
+                    group = file.get(name)
+                    columns = {} if group is None else {key: _read_column(group[key]) for key in group}
+                    rows = len(next(iter(columns.values()))) if columns else 0
+                    for column, target in self.REFERENCES.items():
+                        if column in columns:
+                            columns[column] = columns[column] + base[target]
+                    columns["file"] = np.full(rows, path, dtype=object)
+                    tables[name] = Table(rows, columns)
+                for name in self.TABLES:
+                    parts[name].append(tables[name])
+                    base[name] += tables[name].rows
+        for name in self.TABLES:
+            setattr(self, name, _join(parts[name]))
+        self._merge_machines()
+
+    def _merge_machines(self):
+        """The same machine described twice (its memory or governor changed) counts once."""
+        keys = list(zip(self.machine.text("host"), self.machine.text("processor"), self.machine.number("cores"),
+                        self.machine.number("l2_bytes"), self.machine.number("l3_bytes")))
+        keys = [tuple("" if value != value else value for value in key) for key in keys]
+        self.first_machine = [keys.index(key) for key in keys]
+        self.machines = sorted(set(self.first_machine))
+
+    def machine_of(self, rows):
+        """For each row of a table with machine_row, the machine's first description."""
+        numbers = rows.number("machine_row")
+        return np.array([self.first_machine[int(n)] if n == n and int(n) < len(self.first_machine) else -1
+                         for n in numbers], dtype=int)
+
+    def ok(self):
+        runs = self.runs.where(self.runs.text("status") == "ok")
+        runs.derive()
+        return runs
+
+    def training(self):
+        """Training steps that ran."""
+        runs = self.ok()
+        families = runs.text("family")
+        steps = runs.number("step_s")
+        return runs.where(np.array([f.endswith("mlp_train") for f in families], dtype=bool) & (steps > 0))
+
+    def family(self, name):
+        runs = self.ok()
+        return runs.where(np.array([f == name or f.endswith("/" + name) for f in runs.text("family")], dtype=bool))
+
+    def machine_name(self, row):
+        if row < 0 or row >= len(self.machine):
+            return "unknown machine"
+        return f"{self.machine.text('host')[row]}, {self.machine.text('processor')[row]}"
+
+    def capacities(self, row):
+        """[(level, bytes, cores behind one)] of a machine, nearest first."""
+        found = []
+        for level in LEVELS:
+            capacity = self.machine.number(f"{level.lower()}_bytes")[row]
+            shared = self.machine.number(f"{level.lower()}_shared_by")[row]
+            if capacity == capacity:
+                found.append((level, float(capacity), int(shared) if shared == shared else 1))
+        return found
+
+
+# Rows of the study's datasets (STUDY's table; kernels/dataset.cpp has the same).
+DATASET_ROWS = {
+    "201_pol": 15000, "529_pollen": 3848, "537_houses": 20640, "connect_4": 67557, "mnist": 70000, "sleep": 105908,
+    "wine_quality_white": 4898, "adult": 48842, "nursery": 12958, "splice": 3188, "294_satellite_image": 6435,
+    "banana": 5300, "505_tecator": 240,
+}
+
+
+def training_rows(runs):
+    """Rows of the training split."""
+    rows = np.array([DATASET_ROWS.get(name, np.nan) for name in runs.text("dataset")], dtype=float)
+    return rows - np.floor((2 * rows + 5) / 10)
+
+
+def rows_per_step(runs):
+    """Training rows of an average step: the last batch of an epoch is a partial one."""
+    rows, batch = training_rows(runs), runs.number("batch")
+    batch = np.fmin(np.where(np.isfinite(batch), batch, 256), rows)
+    return rows / np.ceil(rows / batch)
+
+
+def parameters(runs):
+    """Trainable parameters: working set f is four bytes each."""
+    return runs.number("working_set_f_bytes") / 4
+
+
+def cost_per_datum(runs):
+    """(values, unit, provenance): joules where a meter gave them, else seconds; per training datum."""
+    for provenance in ("measured", "modelled"):
+        energy = runs.number(f"step_energy_j_{provenance}")
+        if np.any(energy > 0):
+            return energy / rows_per_step(runs), "J", provenance
+    return runs.number("step_s") / rows_per_step(runs), "s", "measured"

@@ -1,0 +1,219 @@
+// fit, predict and recommend as a person uses them.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "harness/model/verification.h"
+#include "harness/record/reader.h"
+#include "tests/harness/model/synthetic_file.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt::model {
+namespace {
+
+using mlpwatt::testing::run;
+using mlpwatt::testing::TemporaryFolder;
+
+class ModelCommands : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder;
+    file_ = folder_->path("campaign.h5");
+    write_file(file_, mlpwatt::testing::synthetic_contents("traffic",
+                                                           {{"step", 2e-6},
+                                                            {"layer", 5e-7},
+                                                            {"flop", 3e-11},
+                                                            {"L2", 2e-11},
+                                                            {"L3", 6e-11},
+                                                            {"memory", 3e-10}},
+                                                           160, 0.03));
+    fit_ = run({"fit", file_, "--resamples", "40"});
+  }
+  static void TearDownTestSuite() { delete folder_; }
+  static TemporaryFolder* folder_;
+  static std::string file_;
+  static mlpwatt::testing::Outcome fit_;
+};
+TemporaryFolder* ModelCommands::folder_ = nullptr;
+std::string ModelCommands::file_;
+mlpwatt::testing::Outcome ModelCommands::fit_;
+
+TEST_F(ModelCommands, FitWritesAModelIntoAValidFile) {
+  ASSERT_EQ(fit_.status, 0) << fit_.err;
+  EXPECT_NE(fit_.out.find("sd(predicted/recorded)"), std::string::npos);
+  const Reader reader(file_);
+  EXPECT_TRUE(reader.problems().empty());
+  EXPECT_GT(reader.count(model_table()), 20);
+  EXPECT_EQ(reader.count(runs_table()), 160);
+  for (const Row& row : reader.rows(model_tests_table()))
+    if (row.text("form") == "traffic") {
+      // Without a size octave a level may be left with too few runs to be priced; noise alone is 0.03.
+      EXPECT_LT(row.real("sd_ratio"), row.text("held_out") == "size" ? 0.15 : 0.08) << row.text("held_out");
+    }
+  // Fitting again replaces, it does not add.
+  const std::int64_t before = reader.count(model_table());
+  EXPECT_EQ(run({"fit", file_, "--resamples", "40"}).status, 0);
+  EXPECT_EQ(Reader(file_).count(model_table()), before);
+}
+
+TEST_F(ModelCommands, AFileWithoutAModelHasNoModelGroups) {
+  const TemporaryFolder folder;
+  Contents contents;
+  Record record;
+  record.machine = mlpwatt::testing::plain_machine();
+  record.run = mlpwatt::testing::training_row("banana", "rectangle", 1024, 3, "fused", 1);
+  record.run.set("step_s", 1e-5);
+  contents.add(std::move(record));
+  write_file(folder.path("one.h5"), contents);
+  EXPECT_TRUE(Reader(folder.path("one.h5")).problems().empty());
+  const auto too_few = run({"fit", folder.path("one.h5")});
+  EXPECT_EQ(too_few.status, 1);
+  EXPECT_NE(too_few.err.find("too few"), std::string::npos) << too_few.err;
+  const auto none = run({"predict", "--model", folder.path("one.h5"), "--dataset", "banana", "--shape",
+                         "rectangle", "--size", "1024", "--depth", "3"});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_NE(none.err.find("mlpwatt fit"), std::string::npos) << none.err;
+  EXPECT_EQ(run({"fit", folder.path("missing.h5")}).status, 2);
+}
+
+std::vector<std::string> predict_args(const std::string& file, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> args{"predict",   "--model", file,     "--dataset", "mnist", "--shape",
+                                "rectangle", "--size",  "262144", "--depth",   "5",     "--json"};
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+TEST_F(ModelCommands, PredictIsMarkedModelledAndAddsUp) {
+  const auto outcome = run(predict_args(file_));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto json = outcome.json();
+  EXPECT_EQ(json["provenance"], "modelled");
+  const auto& time = json["estimates"][0];
+  EXPECT_EQ(time["target"], "time");
+  double sum = 0;
+  for (const auto& term : time["terms"]) sum += term["cost"].get<double>();
+  EXPECT_NEAR(sum, time["per_step"].get<double>(), 1e-9);
+  EXPECT_LT(time["per_step_low95"].get<double>(), time["per_step_high95"].get<double>());
+}
+
+TEST_F(ModelCommands, AnotherMachineIsAskedThroughAFile) {
+  const TemporaryFolder folder;
+  const auto machine =
+      [&](const std::string& name, int l2_kib, const std::string& extra) {
+        std::ofstream(folder.path(name))
+            << R"({"cores": 4, "isas": ["avx2"], "memory_bytes": 8589934592, "caches": [
+      {"level": "L1", "capacity_bytes": 32768, "line_bytes": 64, "associativity": 8, "shared_by_cores": 1},
+      {"level": "L2", "capacity_bytes": )"
+            << l2_kib * 1024 << R"(, "shared_by_cores": 1)" << extra << R"(},
+      {"level": "L3", "capacity_bytes": 16777216, "shared_by_cores": 4}]})";
+        return folder.path(name);
+      };
+  const auto per_step = [&](const std::string& path) {
+    const auto outcome = run(predict_args(file_, {"--hierarchy", path, "--algorithm", "fused"}));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_NE(outcome.json()["basis"].get<std::string>().find(path), std::string::npos);
+    return outcome.json()["estimates"][0]["per_step"].get<double>();
+  };
+  const double small = per_step(machine("small.json", 256, ""));
+  EXPECT_LT(per_step(machine("large.json", 8192, "")), small);
+  EXPECT_GT(per_step(machine("slow.json", 256, R"(, "bandwidth_bytes_per_s": 1e8)")), small);
+  // What `info --json` prints is accepted as it is.
+  std::ofstream(folder.path("here.json")) << run({"info", "--json"}).out;
+  EXPECT_GT(per_step(folder.path("here.json")), 0);
+
+  for (const auto& [text, word] : std::vector<std::pair<std::string, std::string>>{
+           {"{", "not JSON"},
+           {R"({"caches": []})", "cores"},
+           {R"({"cores": 2})", "caches"},
+           {R"({"cores": 2, "caches": [{"level": "L9", "capacity_bytes": 1}]})", "L9"},
+           {R"({"cores": 2, "caches": [{"level": "L1", "capacity_bytes": -1}]})", "capacity_bytes"},
+           {R"({"cores": 2, "caches": [{"level": "L1", "capacity_bytes": 9, "j_per_byte": "x"}]})",
+            "j_per_byte"}}) {
+    std::ofstream(folder.path("bad.json")) << text;
+    const auto outcome = run(predict_args(file_, {"--hierarchy", folder.path("bad.json")}));
+    EXPECT_EQ(outcome.status, 2) << text;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+    EXPECT_NE(outcome.err.find(word), std::string::npos) << outcome.err;
+  }
+}
+
+TEST_F(ModelCommands, RecommendRanksAndSaysWhy) {
+  const auto outcome =
+      run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "65536", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto json = outcome.json();
+  ASSERT_GT(json["candidates"].size(), 20u);
+  double before = 0;
+  for (const auto& candidate : json["candidates"]) {
+    EXPECT_GE(candidate["per_datum"].get<double>(), before);
+    before = candidate["per_datum"].get<double>();
+    EXPECT_NEAR(candidate["parameters"].get<double>() / 65536, 1, 0.1);
+    EXPECT_EQ(candidate["provenance"], "modelled");
+  }
+  EXPECT_FALSE(json["why_against_median"].empty());
+  EXPECT_EQ(run({"recommend", "--model", file_, "--dataset", "mnist"}).status, 2);
+  const auto nothing = run({"recommend", "--model", file_, "--dataset", "mnist", "--min-accuracy", "0.9"});
+  EXPECT_EQ(nothing.status, 2);
+  EXPECT_NE(nothing.err.find("mlpwatt train"), std::string::npos) << nothing.err;
+}
+
+TEST_F(ModelCommands, RecommendByAccuracyTakesOnlyWhatWasTrained) {
+  const TemporaryFolder folder;
+  Contents contents = read_file(file_);
+  for (const double accuracy : {0.5, 0.7}) {
+    Record record;
+    record.machine = mlpwatt::testing::plain_machine();
+    record.run =
+        mlpwatt::testing::training_row("mnist", "rectangle", accuracy > 0.6 ? 65536 : 1024, 3, "fused", 1);
+    Row point(curves_table());
+    point.set("epoch", 1);
+    point.set("test_accuracy", accuracy);
+    record.curve = {point};
+    contents.add(std::move(record));
+  }
+  write_file(folder.path("curves.h5"), contents);
+  const auto ask = [&](const std::string& accuracy) {
+    return run({"recommend", "--model", folder.path("curves.h5"), "--dataset", "mnist", "--min-accuracy",
+                accuracy, "--json"});
+  };
+  ASSERT_EQ(ask("0.6").status, 0) << ask("0.6").err;
+  EXPECT_EQ(ask("0.6").json()["candidates"].size(), 1u);
+  EXPECT_EQ(ask("0.4").json()["candidates"].size(), 2u);
+  EXPECT_EQ(ask("0.9").status, 2);
+}
+
+TEST(Verification, APairedIntervalDecides) {
+  Verification clear;
+  clear.top = {0.80, 0.82, 0.79, 0.81, 0.80};
+  clear.median = {1.00, 1.01, 0.99, 1.02, 1.00};
+  summarise_pairs(clear);
+  EXPECT_TRUE(clear.holds());
+  EXPECT_NEAR(clear.saving, 0.2, 0.02);
+  Verification unclear;
+  unclear.top = {0.9, 1.1, 0.95, 1.08, 1.0};
+  unclear.median = {1.0, 1.0, 1.0, 1.0, 1.0};
+  summarise_pairs(unclear);
+  EXPECT_FALSE(unclear.holds());
+}
+
+TEST(Verification, RunsBothPicks) {
+  Candidate small, large;
+  for (const auto& [candidate, size] : {std::pair{&small, 256}, std::pair{&large, 65536}}) {
+    candidate->configuration = configuration_of(
+        mlpwatt::testing::training_row("wine_quality_white", "rectangle", size, 3, "fused", 1));
+    candidate->configuration.isa = "generic";
+    candidate->per_datum = size;
+  }
+  std::ostringstream progress;
+  VerifyOptions options;
+  options.repetitions = 3;
+  options.window_s = 0.01;
+  const Verification v = verify(small, large, options, progress);
+  EXPECT_EQ(v.top.size(), 3u);
+  EXPECT_TRUE(v.holds());  // 256 times fewer parameters
+}
+
+}  // namespace
+}  // namespace mlpwatt::model

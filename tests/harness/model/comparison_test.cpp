@@ -1,0 +1,91 @@
+// Comparing files: a difference that is there is found, one that is not is not claimed.
+
+#include "harness/model/comparison.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/harness/model/synthetic_file.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt::model {
+namespace {
+
+using mlpwatt::testing::run;
+
+/// `factor` on half of the configurations' times (those of even number), noise on all.
+Contents recorded(double factor, double noise, int repetitions, std::uint64_t seed) {
+  RandomStream random(seed);
+  Contents contents;
+  for (int c = 0; c < 40; ++c)
+    for (int r = 0; r < repetitions; ++r) {
+      Record record;
+      record.machine = mlpwatt::testing::plain_machine();
+      record.run = Row(runs_table());
+      record.run.set("name", "cpu/gemm/nn/" + std::to_string(c));
+      record.run.set("status", "ok");
+      double sum = 0;
+      for (int i = 0; i < 12; ++i) sum += uniform_unit(random) - 0.5;  // close to normal
+      const double time = 1e-3 * (1 + c) * (c % 2 == 0 ? factor : 1) * std::exp(noise * sum);
+      record.run.set("step_s", time);
+      record.run.set("step_low95_s", time * (1 - 1.96 * noise));
+      record.run.set("step_high95_s", time * (1 + 1.96 * noise));
+      contents.add(std::move(record));
+    }
+  return contents;
+}
+
+TEST(Compare, StudentsTAgreesWithTheTables) {
+  EXPECT_NEAR(student_p(12.706, 1), 0.05, 1e-4);
+  EXPECT_NEAR(student_p(2.776, 4), 0.05, 1e-4);
+  EXPECT_NEAR(student_p(2.086, 20), 0.05, 1e-4);
+  EXPECT_NEAR(student_p(1.96, 1e6), 0.05, 1e-4);
+  EXPECT_NEAR(student_p(0, 5), 1, 1e-12);
+  EXPECT_NEAR(student_p(-4.604, 4), 0.01, 1e-4);
+}
+
+TEST(Compare, FindsARealDifferenceAndOnlyThat) {
+  for (const int repetitions : {1, 6}) {
+    const Comparison c =
+        compare(recorded(1, 0.02, repetitions, 1), recorded(1.3, 0.02, repetitions, 2), "step_s");
+    ASSERT_EQ(c.configurations.size(), 40u);
+    EXPECT_EQ(c.slower, 20) << repetitions;
+    EXPECT_LE(c.faster, 1) << repetitions;
+    for (const Compared& one : c.configurations) {
+      const int number = std::stoi(one.name.substr(12));
+      EXPECT_EQ(one.significant && one.ratio > 1.1, number % 2 == 0) << one.name;
+      EXPECT_LT(one.low95, one.ratio);
+      EXPECT_GT(one.high95, one.ratio);
+    }
+  }
+}
+
+TEST(Compare, EqualFilesShowNoDifference) {
+  int claimed = 0;
+  for (const std::uint64_t seed : {10, 20, 30, 40, 50}) {
+    const Comparison c = compare(recorded(1, 0.05, 4, seed), recorded(1, 0.05, 4, seed + 1), "step_s");
+    claimed += c.faster + c.slower;
+    EXPECT_LE(c.low95, 1.02);
+    EXPECT_GE(c.high95, 0.98);
+  }
+  EXPECT_LE(claimed, 4);  // of 200
+}
+
+TEST(Compare, TheCommandSaysWhatCannotBeCompared) {
+  const mlpwatt::testing::TemporaryFolder folder;
+  write_file(folder.path("a.h5"), recorded(1, 0.02, 3, 1));
+  write_file(folder.path("b.h5"), recorded(1.5, 0.02, 3, 2));
+  write_file(folder.path("empty.h5"), Contents());
+  const auto good = run({"compare", folder.path("a.h5"), folder.path("b.h5"), "--json"});
+  ASSERT_EQ(good.status, 0) << good.err;
+  EXPECT_EQ(good.json()["comparisons"][0]["significantly_more"], 20);
+  const auto text = run({"compare", folder.path("a.h5"), folder.path("b.h5")});
+  EXPECT_NE(text.out.find("B costs more"), std::string::npos);
+  const auto nothing = run({"compare", folder.path("a.h5"), folder.path("empty.h5")});
+  EXPECT_EQ(nothing.status, 1);
+  EXPECT_EQ(nothing.error_lines(), 1u);
+  EXPECT_EQ(run({"compare", folder.path("a.h5"), folder.path("no.h5")}).status, 2);
+}
+
+}  // namespace
+}  // namespace mlpwatt::model

@@ -1,0 +1,127 @@
+// Steps of sweeps whose capacities are known.
+
+#include "harness/model/probes.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "harness/model/hierarchy_file.h"
+#include "kernels/random.h"
+#include "tests/harness/model/synthetic_file.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt::model {
+namespace {
+
+using mlpwatt::testing::run;
+
+/// Quarter octaves from 4 KiB to 64 MiB; values step at the capacities, with noise.
+std::vector<SweepPoint> sweep(const std::vector<double>& capacities, const std::vector<double>& plateaus,
+                              double noise) {
+  RandomStream random(5);
+  std::vector<SweepPoint> points;
+  for (double octave = 4096; octave <= 64 << 20; octave *= 2)
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      const double bytes = octave * (1 + quarter / 4.0);
+      std::size_t level = 0;
+      while (level < capacities.size() && bytes > capacities[level]) ++level;
+      points.push_back({bytes, plateaus[level] * (1 + noise * (uniform_unit(random) - 0.5))});
+    }
+  return points;
+}
+
+TEST(Probes, FindsStepsWithinTheSweepsResolution) {
+  const std::vector<double> capacities{48 << 10, 1280 << 10, 24 << 20};
+  for (const double noise : {0.0, 0.2}) {
+    const std::vector<Step> steps = find_steps(sweep(capacities, {1, 4, 14, 90}, noise), 3);
+    ASSERT_EQ(steps.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(steps[i].last_before_bytes, capacities[i]);
+      EXPECT_TRUE(steps[i].agrees_with(capacities[i]));
+      EXPECT_TRUE(steps[i].agrees_with(capacities[i] * 1.08));
+      EXPECT_FALSE(steps[i].agrees_with(capacities[i] * 1.5));
+      EXPECT_FALSE(steps[i].agrees_with(capacities[i] / 1.25));
+    }
+  }
+}
+
+TEST(Probes, InventsNoStepInAFlatSweep) {
+  EXPECT_TRUE(find_steps(sweep({}, {5}, 0.05), 3).empty());
+  EXPECT_EQ(find_steps(sweep({1 << 20}, {5, 50}, 0.05), 3).size(), 1u);
+  EXPECT_TRUE(find_steps({{4096, 1}, {8192, 2}}, 1).empty());
+}
+
+Contents probed(double l2_bytes, bool energy) {
+  const std::vector<double> capacities{32 << 10, l2_bytes, 16 << 20};
+  Contents contents;
+  const auto add = [&](const std::string& name, const std::string& family, double bytes, double step_s,
+                       double read) {
+    Record record;
+    record.machine = mlpwatt::testing::plain_machine();
+    record.run = Row(runs_table());
+    record.run.set("name", name);
+    record.run.set("family", family);
+    record.run.set("status", "ok");
+    record.run.set("threads", 1);
+    record.run.set("step_s", step_s);
+    record.run.set("compulsory_read_bytes", static_cast<std::int64_t>(read));
+    record.run.set("flops", static_cast<std::int64_t>(family == "cpu/fma" ? 1000000 : 0));
+    record.run.set("other_parameters", "{\"loads_per_step\":100,\"working_set_bytes\":" +
+                                           std::to_string(static_cast<long>(bytes)) + "}");
+    if (energy && runs_table().has("step_energy_j_measured"))
+      record.run.set("step_energy_j_measured", 10 * step_s);
+    contents.add(std::move(record));
+  };
+  for (const SweepPoint& p : sweep(capacities, {1e-11, 2e-11, 5e-11, 2e-10}, 0.05)) {
+    const std::string size = std::to_string(static_cast<long>(p.bytes));
+    add("cpu/stream/read/" + size, "cpu/stream", p.bytes, p.value * p.bytes, p.bytes);
+    add("cpu/chase/" + size, "cpu/chase", p.bytes, p.value * 1e4, 800);
+  }
+  add("cpu/fma/avx2", "cpu/fma", 0, 1e-5, 0);
+  return contents;
+}
+
+TEST(Probes, TellsWhatEachLevelDeliversAndWhereHwlocDisagrees) {
+  const ProbeFindings good = find_hierarchy(probed(512 << 10, false), "memory");
+  ASSERT_EQ(good.levels.size(), 4u);
+  for (const LevelFinding& level : good.levels) EXPECT_EQ(level.disagreement, "") << level.level;
+  EXPECT_NEAR(good.levels[1].bandwidth_bytes_per_s.value, 5e10, 3e9);
+  EXPECT_NEAR(good.levels[3].bandwidth_bytes_per_s.value, 5e9, 3e8);
+  EXPECT_NEAR(good.levels[0].latency_s.value, 1e-9, 1e-10);
+  EXPECT_LE(good.levels[1].bandwidth_bytes_per_s.low95, good.levels[1].bandwidth_bytes_per_s.value);
+  EXPECT_TRUE(std::isnan(good.levels[1].j_per_byte.value));
+  EXPECT_NEAR(good.flops_per_s.value, 1e11, 1);
+  // hwloc says 512 KiB, the probes find 256
+  const ProbeFindings bad = find_hierarchy(probed(256 << 10, false), "memory");
+  EXPECT_NE(bad.levels[1].disagreement.find("256 KiB"), std::string::npos) << bad.levels[1].disagreement;
+  EXPECT_EQ(bad.levels[0].disagreement, "");
+  if (runs_table().has("step_energy_j_measured")) {
+    const ProbeFindings joules = find_hierarchy(probed(512 << 10, true), "memory");
+    EXPECT_NEAR(joules.levels[1].j_per_byte.value, 2e-10, 2e-11);
+    EXPECT_NEAR(joules.j_per_flop.value, 1e-10, 1e-15);
+    EXPECT_EQ(joules.energy_provenance, "measured");
+  }
+}
+
+TEST(Probes, TheCommandAndItsHierarchy) {
+  const mlpwatt::testing::TemporaryFolder folder;
+  write_file(folder.path("p.h5"), probed(256 << 10, false));
+  const auto text = run({"probes", folder.path("p.h5")});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.out.find("disagreement: L2"), std::string::npos) << text.out;
+  EXPECT_EQ(run({"probes", folder.path("p.h5"), "--json"}).json()["levels"].size(), 4u);
+  std::ofstream(folder.path("h.json")) << run({"probes", folder.path("p.h5"), "--hierarchy"}).out;
+  const DescribedMachine machine = read_hierarchy_file(folder.path("h.json"));
+  EXPECT_EQ(machine.hierarchy.levels.size(), 3u);
+  EXPECT_NEAR(machine.time_prices.at("L3"), 5e-11, 5e-12);
+  EXPECT_NEAR(machine.time_prices.at("flop"), 1e-11, 1e-15);
+  write_file(folder.path("none.h5"), Contents());
+  const auto none = run({"probes", folder.path("none.h5")});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_NE(none.err.find("mlpwatt run"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace mlpwatt::model

@@ -1,0 +1,238 @@
+// The report page: every figure is there, drawn or excused, for full and for poor files.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "harness/build_facts.h"
+#include "tests/harness/model/synthetic_file.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt {
+namespace {
+
+using testing::run;
+using testing::TemporaryFolder;
+
+struct Shell {
+  int status;
+  std::string out;
+};
+
+Shell shell(const std::string& command) {
+  Shell result{-1, ""};
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return result;
+  std::array<char, 4096> buffer;
+  for (std::size_t n; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    result.out.append(buffer.data(), n);
+  const int status = pclose(pipe);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+  return result;
+}
+
+std::string source(const std::string& path) { return build_facts().source_dir + "/" + path; }
+
+Shell check_page(const std::string& page, const std::string& drawn = "") {
+  return shell("/usr/bin/python3 " + source("tests/results/check_page.py") + " " + page + " " +
+               source("results/figures") + (drawn.empty() ? "" : " --drawn " + drawn));
+}
+
+/// Everything a row of the training grid has beside its time.
+void complete(Row& row) {
+  const model::Configuration c = model::configuration_of(row);
+  const Cost cost = mlp_train_cost(c.network, 256, c.dataset_rows);
+  row.set("flops", cost.flops());
+  row.set("compulsory_read_bytes", cost.compulsory_read_bytes);
+  row.set("compulsory_write_bytes", cost.compulsory_write_bytes);
+  const WorkingSets& sets = cost.working_sets;
+  row.set("working_set_l_bytes", sets.inter_layer.total_bytes());
+  row.set("working_set_f_bytes", sets.forward_pass.total_bytes());
+  row.set("working_set_b_bytes", sets.backward_pass.total_bytes());
+  row.set("working_set_d_bytes", sets.dataset.total_bytes());
+  row.set("flops_per_s", static_cast<double>(cost.flops()) / row.real("step_s"));
+  row.set("l1_miss_simulated", static_cast<double>(cost.flops()) / 100);
+  row.set("l3_miss_simulated", static_cast<double>(cost.flops()) / 10000);
+}
+
+Row probe_row(const std::string& name, const std::string& family, std::int64_t bytes, double rate) {
+  Row row(runs_table());
+  row.set("name", name);
+  row.set("family", family);
+  row.set("backend", "cpu");
+  row.set("status", "ok");
+  row.set("threads", 2);
+  row.set("step_s", 1e-6);
+  if (family == "cpu/fma")
+    row.set("flops_per_s", rate);
+  else
+    row.set("other_parameters",
+            "{\"working_set_bytes\":" + std::to_string(bytes) + ",\"loads_per_step\":1000}");
+  if (family == "cpu/stream") row.set("compulsory_bytes_per_s", rate);
+  return row;
+}
+
+/// A file with all that figures can show: probes, trainings, counters, power readings, curves, a model.
+void write_full_file(const std::string& path, const std::string& host) {
+  Contents contents =
+      testing::synthetic_contents("traffic", {{"step", 2e-6}, {"flop", 3e-11}, {"L3", 6e-11}}, 120, 0.05);
+  for (Row& row : contents.rows(runs_table())) complete(row);
+  contents.rows(machine_table()).front().set("host", host);
+  const auto add = [&](Row run, std::vector<Row> curve = {}, std::vector<Row> samples = {}) {
+    Record record;
+    record.machine = contents.rows(machine_table()).front();
+    record.run = std::move(run);
+    record.curve = std::move(curve);
+    record.samples = std::move(samples);
+    if (!record.samples.empty()) {
+      Row meter(meters_table());
+      meter.set("name", "pretend");
+      meter.set("domain", "node");
+      meter.set("provenance", "measured");
+      meter.set("unit", "W");
+      record.meters = {meter};
+    }
+    contents.add(std::move(record));
+  };
+  add(probe_row("cpu/fma/avx2", "cpu/fma", 0, 1e11));
+  for (std::int64_t bytes = 4096; bytes <= 64 << 20; bytes *= 2) {
+    const std::string text = std::to_string(bytes);
+    add(probe_row("cpu/stream/read/" + text, "cpu/stream", bytes,
+                  2e11 / (1 + static_cast<double>(bytes) / 1e6)));
+    add(probe_row("cpu/chase/" + text, "cpu/chase", bytes, 0));
+  }
+  for (const int depth : {3, 5, 9}) {
+    Row run = testing::training_row("mnist", "rectangle", 16384, depth, "fused", 1);
+    run.set("family", "cpu/train");
+    run.set("step_s", 1e-4 * depth);
+    run.set("start_monotonic_ns", std::int64_t{1000000000});
+    run.set("duration_s", 2.0);
+    complete(run);
+    std::vector<Row> curve, samples;
+    for (int epoch = 1; epoch <= 20; ++epoch) {
+      Row point(curves_table());
+      point.set("epoch", epoch);
+      point.set("test_loss", 1.0 / epoch + 0.01 * depth);
+      point.set("total_seconds", 0.1 * depth * epoch);
+      curve.push_back(point);
+      Row sample(samples_table());
+      sample.set("monotonic_s", 0.5 + 0.15 * epoch);
+      sample.set("value", epoch > 4 && epoch < 17 ? 60.0 : 20.0);
+      samples.push_back(sample);
+    }
+    add(std::move(run), std::move(curve), std::move(samples));
+  }
+  write_file(path, contents);
+  ASSERT_EQ(run({"fit", path, "--resamples", "20"}).status, 0);
+}
+
+class Report : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (shell("/usr/bin/python3 -c 'import h5py, matplotlib'").status != 0)
+      GTEST_SKIP() << "/usr/bin/python3 has no h5py or no matplotlib";
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(Report, AFullFileDrawsEveryFigure) {
+  write_full_file(folder_.path("full.h5"), "pretend");
+  const auto outcome = run({"report", folder_.path("full.h5"), "-o", folder_.path("full.html"), "--figures",
+                            folder_.path("figures")});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  std::string all;
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source("results/figures"))) {
+    if (entry.path().extension() != ".py") continue;
+    const std::string name = entry.path().stem();
+    all += " " + name;
+    ++count;
+    for (const std::string kind : {".svg", ".png"})
+      EXPECT_GT(std::filesystem::file_size(folder_.path("figures/" + name + kind)), 2000u) << name << kind;
+  }
+  EXPECT_GE(count, 11);
+  const Shell checked = check_page(folder_.path("full.html"), all);
+  EXPECT_EQ(checked.status, 0) << checked.out;
+
+  // The page in a browser, where there is one.
+  for (const std::string browser : {"chromium", "chromium-browser", "google-chrome"}) {
+    if (shell("command -v " + browser).status != 0) continue;
+    const Shell shown = shell(
+        browser + " --headless --no-sandbox --disable-gpu --enable-logging=stderr --v=0 --dump-dom file://" +
+        folder_.path("full.html"));
+    EXPECT_EQ(shown.status, 0) << shown.out;
+    EXPECT_EQ(shown.out.find("CONSOLE"), std::string::npos) << shown.out.substr(0, 2000);
+    for (const auto& entry : std::filesystem::directory_iterator(source("results/figures")))
+      if (entry.path().extension() == ".py") {
+        EXPECT_NE(shown.out.find("id=\"" + entry.path().stem().string() + "\""), std::string::npos);
+      }
+    return;
+  }
+  std::puts("  no headless browser installed (chromium): the page was parsed, not rendered");
+}
+
+TEST_F(Report, PoorFilesStillGiveAPage) {
+  Contents one;
+  Record record;
+  record.machine = testing::plain_machine("alone");
+  record.run = testing::training_row("banana", "rectangle", 1024, 3, "fused", 1);
+  record.run.set("step_s", 1e-5);
+  complete(record.run);
+  one.add(record);
+  write_file(folder_.path("one.h5"), one);
+  Contents none;
+  record.run = Row(runs_table());
+  record.run.set("name", "cpu/gemm/nn/1x1x1");
+  record.run.set("status", "failed");
+  none.add(record);
+  write_file(folder_.path("none.h5"), none);
+  for (const std::string name : {"one", "none"}) {
+    const auto outcome = run({"report", folder_.path(name + ".h5"), "-o", folder_.path(name + ".html")});
+    ASSERT_EQ(outcome.status, 0) << name << outcome.err;
+    const Shell checked =
+        check_page(folder_.path(name + ".html"), name == "one" ? "study2_datum_by_parameters" : "");
+    EXPECT_EQ(checked.status, 0) << name << ": " << checked.out;
+  }
+}
+
+TEST_F(Report, TwoMachinesAreKeptApart) {
+  write_full_file(folder_.path("a.h5"), "anna");
+  write_full_file(folder_.path("b.h5"), "berta");
+  ASSERT_EQ(run({"report", folder_.path("a.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"),
+                 "--only", "study2_datum_by_parameters"})
+                .status,
+            0);
+  std::ostringstream page;
+  page << std::ifstream(folder_.path("two.html")).rdbuf();
+  EXPECT_NE(page.str().find("anna"), std::string::npos);
+  EXPECT_NE(page.str().find("berta"), std::string::npos);
+  EXPECT_NE(page.str().find("more than one machine"), std::string::npos);
+}
+
+TEST_F(Report, TheCheckerSeesABrokenPage) {
+  write_full_file(folder_.path("full.h5"), "pretend");
+  ASSERT_EQ(
+      run({"report", folder_.path("full.h5"), "-o", folder_.path("page.html"), "--only", "roofline"}).status,
+      0);
+  EXPECT_EQ(check_page(folder_.path("page.html")).status, 1);  // the other figures are not on it
+  std::ofstream(folder_.path("page.html"), std::ios::app) << "<img src='http://elsewhere/x.png'></b>";
+  const Shell checked = check_page(folder_.path("page.html"));
+  EXPECT_NE(checked.out.find("self-contained"), std::string::npos) << checked.out;
+  EXPECT_NE(checked.out.find("</b>"), std::string::npos) << checked.out;
+}
+
+TEST(ReportCommand, RefusesWhatIsNoFile) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(run({"report", folder.path("missing.h5")}).status, 2);
+  std::ofstream(folder.path("text.h5")) << "no HDF5";
+  EXPECT_EQ(run({"report", folder.path("text.h5")}).status, 1);
+}
+
+}  // namespace
+}  // namespace mlpwatt
