@@ -21,7 +21,7 @@ endif
 
 ## ---- what is there -------------------------------------------------------------------------
 # Goals that need neither packages nor a compiler must not install any.
-LIGHT := help clean format deps deps-test datasets
+LIGHT := help clean format deps deps-test datasets peers
 ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),help)),)
 include $(BUILD)/toolchain.mk
 endif
@@ -41,6 +41,7 @@ CUDA_SRC  := $(if $(NVCC),$(sort $(shell find gpu -name '*.cu')))
 OBJECTS   := $(SOURCES:%.cpp=$(BUILD)/%.o) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
 LIBRARY   := $(filter-out $(BUILD)/$(MAIN:.cpp=.o),$(OBJECTS))
 TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o)
+PLUGINS   := $(patsubst %.cpp,$(BUILD)/%.so,$(sort $(wildcard tests/plugins/*.cpp)))
 
 COMMIT    := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +modified)
 WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers
@@ -85,14 +86,21 @@ $(BUILD)/mlpwatt: $(OBJECTS)
 	@echo "  LINK  $@"
 	@$(CXX) $^ $(LINK_LIBS) -o $@
 
-$(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ)
-	@echo "  LINK  $@"
-	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock $(if $(HAVE_SDE),-lsde) -o $@
+# Libraries that tests let the program or a simulator load: a driver's, a simulated BMC's.
+$(BUILD)/tests/plugins/%.so: tests/plugins/%.cpp | $(BUILD)/deps-test.stamp
+	@mkdir -p $(@D)
+	@echo "  CXX   $<"
+	@$(CXX) -std=c++20 $(OPT) -I. $(WARNINGS) -fPIC -shared -MMD -MP $< -o $@
 
--include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d)
+$(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ) | $(PLUGINS)
+	@echo "  LINK  $@"
+	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock -lssl $(if $(HAVE_SDE),-lsde) -o $@
+
+-include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d) $(PLUGINS:.so=.d)
 
 ## ---- targets -------------------------------------------------------------------------------
-.PHONY: help deps deps-test build bench suite run list test soak format lint sanitize install clean datasets compile_commands.json FORCE
+# every target that `make help` lists
+.PHONY: FORCE compile_commands.json $(shell sed -n 's/^\([a-z][a-z-]*\):.*\#\# .*/\1/p' Makefile)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-zA-Z0-9_. -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
@@ -102,9 +110,12 @@ deps: ## install what building and benchmarking need (apt; else prints the line 
 	@harness/setup/deps.sh build meter read
 deps-test: ## the same, and what the tests need
 	@harness/setup/deps.sh build meter read test
+	@harness/setup/deps.sh --optional cluster
 $(BUILD)/deps-%.stamp: harness/setup/packages.tsv harness/setup/deps.sh
 	@mkdir -p $(@D); harness/setup/deps.sh $* && touch $@
-$(TEST_OBJ): | $(BUILD)/deps-test.stamp
+$(BUILD)/deps-cluster.stamp: $(BUILD)/deps-test.stamp
+	@harness/setup/deps.sh --optional cluster && touch $@
+$(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp
 
 build: $(BUILD)/mlpwatt ## build the program build/mlpwatt
 
@@ -132,11 +143,46 @@ chase: build ## latency over the same working sets
 	@$(RUN) --suite --filter '^cpu/chase/' $(ARGS)
 gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|gemm)/' $(ARGS)
+widths: build ## matrix products of every layer width from 1 to 300, next to the FMA peak of the same run
+	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
+regret: build ## the chosen blocking of each matrix product against an exhaustive search
+	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
+plan: build ## what of the grid to run: make plan PLAN=FILE ARGS='--datasets mnist --budget 2h' (predicts time)
+	@test -n "$(PLAN)" || { echo "make plan: say where it goes, e.g. make plan PLAN=grid.plan ARGS='--budget 2h'" >&2; exit 2; }
+	@$(MLPWATT) plan --out $(PLAN) $(ARGS)
+campaign: build ## run or go on with a plan: make campaign PLAN=FILE [CAMPAIGN=FOLDER] [ARGS='--shard 1/8']
+	@test -n "$(PLAN)" || { echo "make campaign: say which plan, e.g. make campaign PLAN=grid.plan (make plan makes one)" >&2; exit 2; }
+	@$(MLPWATT) campaign $(PLAN) --out $(or $(CAMPAIGN),$(basename $(PLAN)).campaign) --resume $(ARGS)
+REPORT_FILES ?= $(or $(FILES),$(sort $(wildcard results/*.h5)))
+report: build ## the page of figures: make report [FILES=...], from results/*.h5 into results/report.html
+	@test -n "$(REPORT_FILES)" || { echo "make report: no results/*.h5 yet; make bench makes one, or say FILES=..." >&2; exit 2; }
+	@$(MLPWATT) report $(REPORT_FILES) -o results/report.html --figures results/report-figures $(ARGS)
+roofline: build ## probe this machine (fma, stream, chase) and draw its cache-aware roofline
+	@$(RUN) --suite --filter '^cpu/(fma|stream|chase)/' --window-s 0.05 $(ARGS)
+	@$(MLPWATT) report $(OUT) -o results/roofline.html --figures results/roofline-figures --only roofline --only probes
+
+# --- compare with other people's libraries
+peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPWATT_PEERS; 9 GB, or PEERS_INDEX=...)
+	@harness/setup/deps.sh peer
+	@harness/setup/peers.sh
+compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
+	@$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS)
+	@$(MLPWATT) compare-peers --out $(OUT) $(ARGS)
+compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
+	@$(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS)
+	@$(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS)
+
 datasets: ## fetch the 13 PMLB datasets into the user cache and check their sha256
 	@harness/setup/datasets.sh
+
+schema: build ## renew the columns in results/SCHEMA.md from the program's own declarations
+	@$(MLPWATT) schema --within results/SCHEMA.md > $(BUILD)/SCHEMA.md && cmp -s $(BUILD)/SCHEMA.md results/SCHEMA.md || cp $(BUILD)/SCHEMA.md results/SCHEMA.md
+
+transcripts: build ## renew the transcripts in README.md and results/SCHEMA.md by running their commands
+	@results/transcribe.py README.md results/SCHEMA.md
 
 # --- prove
 test: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## set up, build, run all tests (< 10 minutes on 2 cores)
@@ -170,7 +216,7 @@ install: build ## install under PREFIX (default /usr/local)
 	install -D -m 755 $(BUILD)/mlpwatt $(DESTDIR)$(PREFIX)/bin/mlpwatt
 	@mkdir -p $(DESTDIR)$(PREFIX)/share/mlpwatt $(DESTDIR)$(PREFIX)/share/doc/mlpwatt
 	cp -R kernels/data $(DESTDIR)$(PREFIX)/share/mlpwatt/
-	cp -R results/figures results/report $(DESTDIR)$(PREFIX)/share/mlpwatt/
+	cp -R $(wildcard results/figures results/report results/peers) $(DESTDIR)$(PREFIX)/share/mlpwatt/
 	install -m 644 README.md LICENSE results/SCHEMA.md $(DESTDIR)$(PREFIX)/share/doc/mlpwatt/
 
 clean: ## remove everything built
