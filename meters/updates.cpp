@@ -46,6 +46,7 @@ class Sifter {
   Updates sift() {
     limit_w_ = absurd_above();
     find_period();
+    spike_w_ = limit_w_ > 0 ? limit_w_ : usual_gain_w() * kSpike;
     for (const Reading& reading : series_.readings) take(reading);
     close_stretch(last_read_s_);
     gap_until(interval_.end_s);
@@ -90,6 +91,29 @@ class Sifter {
         inside.begin() + static_cast<std::ptrdiff_t>(0.9 * static_cast<double>(inside.size() - 1));
     std::nth_element(inside.begin(), decile, inside.end());
     return *decile > 0 ? kSpike * *decile : 0;
+  }
+
+  /// Of counters: highest decile of the power between readings around the interval; 0 = not known.
+  double usual_gain_w() const {
+    if (!counter()) return 0;
+    std::vector<double> gains;
+    const Reading* before = nullptr;
+    for (const Reading& reading : series_.readings) {
+      if (!reading.value || !std::isfinite(*reading.value)) continue;
+      if (before != nullptr && reading.monotonic_s > before->monotonic_s) {
+        double gain = *reading.value - *before->value;
+        if (gain < 0) gain += series_.channel.wrap_j;
+        if (gain > 0)
+          gains.push_back(
+              gain / (reading.monotonic_s - before->monotonic_s + std::max(kLateUpdate_s, result_.period_s)));
+      }
+      before = &reading;
+    }
+    if (gains.size() < 10) return 0;
+    const auto decile =
+        gains.begin() + static_cast<std::ptrdiff_t>(0.9 * static_cast<double>(gains.size() - 1));
+    std::nth_element(gains.begin(), decile, gains.end());
+    return *decile;
   }
 
   /// Of the channel, else the usual gap between changes, else how often it is read.
@@ -159,11 +183,11 @@ class Sifter {
     double gain = value - *last_raw_;
     const bool wrapped = gain < 0 && series_.channel.wrap_j > 0;
     if (wrapped) gain += series_.channel.wrap_j;
-    if (gain < 0 || (limit_w_ > 0 && gain > limit_w_ * seconds)) {
+    if (gain < 0 || (spike_w_ > 0 && gain > spike_w_ * seconds)) {
       // A glitch, or the counter began anew: the next reading tells which.
       const bool follows = candidate_ && value >= *candidate_->value &&
-                           (limit_w_ <= 0 || value - *candidate_->value <=
-                                                 limit_w_ * (reading.monotonic_s - candidate_->monotonic_s +
+                           (spike_w_ <= 0 || value - *candidate_->value <=
+                                                 spike_w_ * (reading.monotonic_s - candidate_->monotonic_s +
                                                              result_.period_s));
       if (follows) {
         begin_anew(reading);
@@ -254,7 +278,7 @@ class Sifter {
   const Series& series_;
   const Interval& interval_;
   Updates result_;
-  double limit_w_ = 0, poll_s_ = 0, step_s_ = 0, fastest_w_ = 0, joules_ = 0;
+  double limit_w_ = 0, spike_w_ = 0, poll_s_ = 0, step_s_ = 0, fastest_w_ = 0, joules_ = 0;
   double first_read_s_ = kNever, last_read_s_ = kNever, last_update_s_ = kNever;
   std::optional<double> last_raw_;
   std::optional<std::int64_t> last_stamp_;

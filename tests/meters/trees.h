@@ -58,8 +58,10 @@ struct FileInstrument {
 inline void write_zone(const Tree& tree, const std::string& folder, const std::string& name, double joules,
                        double wrap_j) {
   const std::string at = "sys/class/powercap/" + folder + "/";
-  tree.write(at + "name", name);
-  tree.write(at + "max_energy_range_uj", fmt::format("{:.0f}", wrap_j * 1e6));
+  if (!std::filesystem::exists(tree.path(at + "name"))) {
+    tree.write(at + "name", name);
+    tree.write(at + "max_energy_range_uj", fmt::format("{:.0f}", wrap_j * 1e6));
+  }
   tree.write(at + "energy_uj", fmt::format("{:.0f}", std::floor(std::fmod(joules, wrap_j) * 1e6 / 61) * 61));
 }
 
