@@ -18,6 +18,8 @@ constexpr double kGapPeriods = 2.5;
 constexpr double kLateUpdate_s = 0.02;
 /// Above this many times the next highest decile = absurd, where the channel states no maximum.
 constexpr double kSpike = 10;
+/// The same of counters' gains: idle readings may be most of them.
+constexpr double kCounterSpike = 100;
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -46,7 +48,7 @@ class Sifter {
   Updates sift() {
     limit_w_ = absurd_above();
     find_period();
-    spike_w_ = limit_w_ > 0 ? limit_w_ : usual_gain_w() * kSpike;
+    spike_w_ = limit_w_ > 0 ? limit_w_ : usual_gain_w() * kCounterSpike;
     for (const Reading& reading : series_.readings) take(reading);
     close_stretch(last_read_s_);
     gap_until(interval_.end_s);

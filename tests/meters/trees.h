@@ -11,6 +11,7 @@
 
 #include "meters/power/meter.h"
 #include "tests/meters/waveform.h"
+#include "tests/support/meter_case.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt::testing {
@@ -34,15 +35,6 @@ class Tree {
  private:
   TemporaryFolder folder_;
 };
-
-inline const MeterEntry& meter_entry(const std::string& name) {
-  const auto& entries = meter_entries();
-  return *std::find_if(entries.begin(), entries.end(),
-                       [&](const MeterEntry& each) { return each.name == name; });
-}
-inline MeterProbe open_meter(const std::string& name, const nlohmann::json& config) {
-  return meter_entry(name).open(config);
-}
 
 /// A live instrument: the tree, what plays into it, and the configuration that opens the meter.
 struct FileInstrument {

@@ -125,9 +125,9 @@ unsigned expected(Fault fault) {
 /// Without what differs from one run of the tests to the next.
 std::string cell_of(const Outcome& outcome) {
   std::string reason = outcome.energy.reason;
-  for (const auto& [what, instead] : {std::pair{R"(/tmp/[^/ ]*)", ""},
-                                      {R"(127\.0\.0\.1(:\d+)?)", "HOST"},
-                                      {R"(\d+\.\d+ s ago)", "a while ago"}})
+  for (const auto& [what, instead] :
+       {std::pair{R"(/tmp/[^/ ]*)", ""}, std::pair{R"(127\.0\.0\.1(:\d+)?)", "HOST"},
+        std::pair{R"(\d+\.\d+ s ago)", "a while ago"}})
     reason = std::regex_replace(reason, std::regex(what), instead);
   reason = reason.substr(0, 100);
   for (char& c : reason) c = c == '|' ? '/' : c;

@@ -163,7 +163,7 @@ class PmCountersRig final : public FaultRig {
     if (fault == Fault::kNegative) write(-5, n * poll_s, n);
     if (fault == Fault::kSpike) write(900000000, n * poll_s, n);
     if (fault == Fault::kClockStep) write(1000 + 10 * n, n * poll_s - 3600, n);
-    if (fault == Fault::kDuplicateStamp) write(1000 + 10 * n, 5 * poll_s, n);
+    if (fault == Fault::kDuplicateStamp) write(1000 + 10 * n, std::min(n, 25) * poll_s, n);
   }
 
  private:
@@ -213,6 +213,7 @@ class CsvLogRig final : public FaultRig {
     torn_ = false;
   }
   void spoil(Fault fault, int n) override {
+    allow();
     if (fault == Fault::kGone) return tree_.remove("power.csv");
     if (fault == Fault::kFrozen || fault == Fault::kDropout) return;  // the logger writes nothing
     if (fault == Fault::kPermission) return forbid(tree_.path("power.csv"));
@@ -222,7 +223,7 @@ class CsvLogRig final : public FaultRig {
       return tree_.append("power.csv", "17000");
     }
     const double at_s = fault == Fault::kClockStep        ? n * poll_s - 3600
-                        : fault == Fault::kDuplicateStamp ? 5 * poll_s
+                        : fault == Fault::kDuplicateStamp ? std::min(n, 25) * poll_s
                                                           : n * poll_s;
     line(at_s, fault == Fault::kGarbage    ? "NaN"
                : fault == Fault::kNegative ? "-250"

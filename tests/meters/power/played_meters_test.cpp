@@ -32,7 +32,7 @@ struct Played {
 
   double now_s() const { return monotonic_now_s() - start_s; }
   void open(const std::string& meter, const Json& section) {
-    MeterProbe probe = testing::meter_entry(meter).open(section);
+    MeterProbe probe = open_meter(meter, section);
     if (probe.state != MeterProbe::State::kFound) problem = to_string(probe.state) + ": " + probe.detail;
     meters = std::move(probe.meters);
   }
@@ -330,7 +330,8 @@ Result look(const Interface& interface, const Waveform& curve, double begin_s, d
     if (series.channel.domain == played->domain) result.energy = integrate(series, window);
   sampler.stop();
   result.truth_j = curve.joules(window.begin_s - played->start_s, window.end_s - played->start_s);
-  if (std::isnan(result.energy.joules)) result.problem = result.energy.reason;
+  if (std::isnan(result.energy.joules))
+    result.problem = result.energy.reason.empty() ? "no channel " + played->domain : result.energy.reason;
   return result;
 }
 
