@@ -304,7 +304,12 @@ Energy integrate(const Series& series, const Interval& interval) {
   energy.edges_j = std::sqrt(edges);
   energy.sampling_j = std::sqrt(sampling_variance(curve, channel, period_s, interval));
   const std::int64_t changes = count_updates(energy, updates, channel, interval, channel.lag_s);
-  if (energy.distinct_updates < kLeastUpdates) energy.flags |= kUnderSampled;
+  if (energy.distinct_updates < kLeastUpdates) {
+    energy.flags |= kUnderSampled;
+    if (energy.reason.empty())
+      energy.reason = fmt::format("{}: {}: {} distinct updates in the window, {} are needed", series.meter,
+                                  channel.domain, energy.distinct_updates, kLeastUpdates);
+  }
   energy.quantisation_j = counter
                               ? updates.resolution / std::sqrt(6.0)
                               : updates.resolution * energy.seconds /

@@ -53,7 +53,8 @@ class Sifter {
     close_stretch(last_read_s_);
     gap_until(interval_.end_s);
     if (candidate_) flag(kOutOfRange, candidate_->monotonic_s, candidate_->monotonic_s);
-    for (const double step : series_.wall_steps_s) flag(kClockJump, step, step);
+    for (const double step : series_.wall_steps_s)
+      flag(kClockJump, step, step, "the wall clock was set meanwhile");
     std::vector<double> values;
     for (const Update& update : result_.list)
       if (!update.held) values.push_back(update.value);
@@ -65,8 +66,12 @@ class Sifter {
  private:
   bool counter() const { return series_.channel.kind == ReadingKind::kEnergyCounter; }
 
-  void flag(EnergyFlag which, double from_s, double to_s) {
-    if (to_s >= interval_.begin_s && from_s <= interval_.end_s) result_.flags |= which;
+  /// @param why what the person is told when nothing was wrong before; "" = somebody else says it
+  void flag(EnergyFlag which, double from_s, double to_s, const std::string& why = "") {
+    if (to_s < interval_.begin_s || from_s > interval_.end_s) return;
+    result_.flags |= which;
+    if (result_.reason.empty() && !why.empty())
+      result_.reason = fmt::format("{}: {}: {}", series_.meter, series_.channel.domain, why);
   }
 
   void fail(const Reading& reading, std::string reason) {
@@ -174,7 +179,8 @@ class Sifter {
     // The same update read again, of a device that stamps them itself: its time is the same but for the
     // microseconds of turning wall clock into monotonic.
     if (same_stamp && last_read_s_ - t < 1e-3 && *reading.value == *last_raw_) return true;
-    flag(kClockJump, std::min(t, last_read_s_), std::max(t, last_read_s_));
+    flag(kClockJump, std::min(t, last_read_s_), std::max(t, last_read_s_),
+         "its time stamps repeat or run backwards");
     return true;
   }
 
@@ -206,7 +212,8 @@ class Sifter {
     }
     if (wrapped && reading.monotonic_s > interval_.begin_s && last_read_s_ < interval_.end_s) ++result_.wraps;
     if (series_.channel.wrap_j > 0 && power_bound() * elapsed_s >= series_.channel.wrap_j)
-      flag(kWrappedTwice, last_read_s_, reading.monotonic_s);
+      flag(kWrappedTwice, last_read_s_, reading.monotonic_s,
+           fmt::format("it may have wrapped twice in {:.3g} s without a reading", elapsed_s));
     joules_ += gain;
     fastest_w_ = std::max(fastest_w_, gain / seconds);
     value = joules_;
@@ -232,7 +239,8 @@ class Sifter {
   double power_bound() const { return limit_w_ > 0 ? limit_w_ : 1.5 * fastest_w_; }
 
   void gap_until(double t) {
-    if (last_read_s_ > kNever && t - last_read_s_ > kGapPeriods * step_s_) flag(kDropout, last_read_s_, t);
+    if (last_read_s_ > kNever && t - last_read_s_ > kGapPeriods * step_s_)
+      flag(kDropout, last_read_s_, t, fmt::format("no reading for {:.3g} s", t - last_read_s_));
   }
 
   void add(double t, double value) {

@@ -36,6 +36,12 @@ class Tree {
   TemporaryFolder folder_;
 };
 
+inline const MeterEntry& meter_entry(const std::string& name) {
+  const auto& entries = meter_entries();
+  return *std::find_if(entries.begin(), entries.end(),
+                       [&](const MeterEntry& each) { return each.name == name; });
+}
+
 /// A live instrument: the tree, what plays into it, and the configuration that opens the meter.
 struct FileInstrument {
   std::string meter;
@@ -79,8 +85,10 @@ inline FileInstrument play_hwmon(const Waveform& curve, double period_s = 0.1, b
   tree.write("sys/class/hwmon/hwmon3/name", "power_meter");
   tree.write(at + "power1_average_interval", fmt::format("{:.0f}", period_s * 1000));
   tree.write(at + "power1_accuracy", "99.0%");
-  const auto show = [&tree, curve, period_s, at](double t) {
-    const double watts = t > 0 ? curve.mean_w(std::max(0.0, t - period_s), t) : curve.watts(0);
+  // a driver that comes late has averaged for longer: nothing is lost
+  auto show = [&tree, curve, at, last = 0.0](double t) mutable {
+    const double watts = t > last ? curve.mean_w(last, t) : curve.watts(0);
+    last = std::max(last, t);
     tree.write(at + "power1_average", fmt::format("{:.0f}", std::round(watts * 10) * 1e5));
   };
   show(0);
@@ -115,8 +123,9 @@ inline FileInstrument play_csv_log(const Waveform& curve, double period_s = 0.1)
   made.config = {{"path", made.tree->path("power.csv")}, {"node", "n1"}, {"period_s", period_s}};
   const Tree& tree = *made.tree;
   tree.append("power.csv", "timestamp,node,watts\n");
-  made.player = std::make_unique<Player>(period_s, [&tree, curve, period_s](double t) {
-    const double watts = t > 0 ? curve.mean_w(std::max(0.0, t - period_s), t) : curve.watts(0);
+  made.player = std::make_unique<Player>(period_s, [&tree, curve, last = 0.0](double t) mutable {
+    const double watts = t > last ? curve.mean_w(last, t) : curve.watts(0);
+    last = std::max(last, t);
     tree.append("power.csv",
                 fmt::format("{:.6f},n0,11\n{:.6f},n1,{:.1f}\n", monotonic_now_s() + wall_offset_s(),
                             monotonic_now_s() + wall_offset_s(), watts));
