@@ -147,6 +147,12 @@ widths: build ## matrix products of every layer width from 1 to 300, next to the
 	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
 regret: build ## the chosen blocking of each matrix product against an exhaustive search
 	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
+calibrate: build ## period, lag, window and quantum of a meter: make calibrate METER=hwmon [ARGS=...]
+	@test -n "$(METER)" || { echo "make calibrate: say which meter, e.g. make calibrate METER=powercap (build/mlpwatt info lists them)" >&2; exit 2; }
+	@$(MLPWATT) calibrate $(METER) $(ARGS)
+sampler-cost: build ## what looking on costs: training steps with and without the sampler in turns, by stand-ins of every file-made meter, or METER=auto
+	@tests/support/instruments.sh $(BUILD)/instruments
+	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),powercap,hwmon,pm_counters) --sampler-cost $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
@@ -204,7 +210,7 @@ format: ## clang-format every source file in place
 	@clang-format -i $(FORMATTED)
 lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mode, clang-tidy, shellcheck
 	@clang-format --dry-run -Werror $(FORMATTED)
-	@shellcheck harness/setup/*.sh tests/*.sh .ci/run
+	@shellcheck harness/setup/*.sh tests/*.sh tests/support/*.sh .ci/run
 	@printf '%s\n' $(SOURCES) | xargs -P $(shell nproc) -n 4 clang-tidy --quiet -p . 2>&1 | grep -v -E 'warnings? (generated|suppressed)|^Suppressed|^Use -' ; test $${PIPESTATUS[1]:-0} -eq 0
 lint: SHELL := /bin/bash
 

@@ -18,8 +18,11 @@ struct PowerOptions {
   std::string meters =
       "none";  ///< auto, none, or names of meters (or of instances, "redfish:bmc17"), commas between
   nlohmann::json config;  ///< one section a meter, under its name
-  /// Idle time before and after each window; negative = chosen by default_idle_s(), 0 = one for the sitting.
+  /// Idle time before and after each window; negative = 10 updates of the slowest meter, 0 = one for the
+  /// sitting. What is asked for is kept without meters too: a log may be attached later.
   double idle_s = -1;
+  /// Timings that `mlpwatt calibrate` found; "" = where it puts them.
+  std::string calibration_path;
 };
 
 /// Reads a meter configuration. @param path "" = $MLPWATT_METERS, or none
@@ -56,6 +59,11 @@ class PowerSession {
   PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s);
 
   bool active() const { return sampler_ != nullptr; }
+  /// A window that may have to be this long for 10 distinct updates of every measured channel; 0 = any.
+  double least_window_s() const;
+  /// Processor time of the sampling so far.
+  double sampler_cpu_s() const { return active() ? sampler_->cpu_s() : 0; }
+  std::int64_t sampler_reads() const { return active() ? sampler_->reads() : 0; }
   /// No real meter: everything comes from the model.
   bool modelled_only() const;
   const std::vector<MeterFinding>& findings() const { return findings_; }
