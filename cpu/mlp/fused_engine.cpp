@@ -65,39 +65,50 @@ struct PanelData {
   int panels(int batch, int lanes) const { return (rows[batch] + lanes - 1) / lanes; }
 };
 
-/// Activations and gradients of a batch, layer by layer. Every thread writes its own panels; the others read
-/// them where a weight gradient goes by outputs.
+/// Activations and gradients of a batch, layer by layer, in one piece of memory (huge pages, where it is
+/// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every thread
+/// writes its own panels; the others read them where a weight gradient goes by outputs.
 struct Workspace {
   struct Layer {
-    AlignedFloats activation;       ///< output of the layer; the last one's holds logits, then their gradient
-    AlignedFloats delta;            ///< gradient at the pre-activation; unused in the last layer
-    AlignedFloats before;           ///< residual layers: activation before the addend
-    AlignedFloats output_gradient;  ///< residual layers: gradient at the output
-    std::int64_t stride = 0;        ///< floats from panel to panel
+    float* activation = nullptr;  ///< output of the layer; the last one's holds logits, then their gradient
+    float* delta = nullptr;       ///< gradient at the pre-activation; the last layer's is its activation
+    float* before = nullptr;      ///< residual layers: activation before the addend
+    float* output_gradient = nullptr;  ///< residual layers: gradient at the output
+    std::int64_t stride = 0;           ///< floats from panel to panel
   };
   std::vector<Layer> layers;
 
-  Workspace(const Network& network, int panels, int lanes) {
-    for (int k = 0; k < network.depth(); ++k) {
-      Layer layer;
-      layer.stride = static_cast<std::int64_t>(network.widths[k]) * lanes;
-      const auto floats = static_cast<std::size_t>(panels * layer.stride);
-      layer.activation = AlignedFloats::untouched(floats);
-      if (!network.is_output(k)) layer.delta = AlignedFloats::untouched(floats);
-      if (network.adds_input(k)) {
-        layer.before = AlignedFloats::untouched(floats);
-        layer.output_gradient = AlignedFloats::untouched(floats);
+  Workspace(const Network& network, int panels, int lanes) : layers(network.depth()) {
+    // twice: how much, then where
+    for (const bool place : {false, true}) {
+      std::int64_t floats = 0;
+      const auto take = [&](float*& array, std::int64_t stride) {
+        if (place) array = memory_.data() + floats;
+        floats += panels * stride;
+      };
+      for (int k = 0; k < network.depth(); ++k) {
+        Layer& layer = layers[k];
+        layer.stride = static_cast<std::int64_t>(network.widths[k]) * lanes;
+        take(layer.activation, layer.stride);
+        if (network.is_output(k))
+          layer.delta = layer.activation;
+        else
+          take(layer.delta, layer.stride);
+        if (network.adds_input(k))
+          take(layer.before, layer.stride), take(layer.output_gradient, layer.stride);
       }
-      layers.push_back(std::move(layer));
+      if (!place) memory_ = AlignedFloats::untouched(floats);
     }
   }
   /// Zeroes panels [first, last): called by the thread that will use them, so that they lie in its memory.
   void touch(long first, long last) {
     for (Layer& layer : layers)
-      for (AlignedFloats* floats : {&layer.activation, &layer.delta, &layer.before, &layer.output_gradient})
-        if (floats->size() > 0)
-          std::fill(floats->data() + first * layer.stride, floats->data() + last * layer.stride, 0.0f);
+      for (float* floats : {layer.activation, layer.delta, layer.before, layer.output_gradient})
+        if (floats) std::fill(floats + first * layer.stride, floats + last * layer.stride, 0.0f);
   }
+
+ private:
+  AlignedFloats memory_;
 };
 
 /// Threads that pay: a second one halves the arithmetic and adds two barriers and the reduction over gradient
@@ -248,17 +259,12 @@ class FusedEngine : public MlpEngine {
     return layer + 1 < network_.depth() ? layout_.weights(layer + 1) : layout_.size();
   }
   const float* layer_input(const PanelData& data, int batch, long panel, int layer) const {
-    if (layer > 0)
-      return space_.layers[layer - 1].activation.data() + panel * space_.layers[layer - 1].stride;
+    if (layer > 0) return space_.layers[layer - 1].activation + panel * space_.layers[layer - 1].stride;
     return data.x.data() + (static_cast<std::int64_t>(batch) * data.panels_per_batch + panel) * data.x_panel;
   }
   std::int64_t input_stride(const PanelData& data, int layer) const {
     return layer > 0 ? space_.layers[layer - 1].stride : data.x_panel;
   }
-  const AlignedFloats& delta_of(int layer) const {
-    return network_.is_output(layer) ? space_.layers[layer].activation : space_.layers[layer].delta;
-  }
-
   /// Panels [first, last) of one batch to their (weighted) loss, layer by layer: a layer's weights stay near
   /// while the panels go by.
   double forward(const PanelData& data, int batch, long first, long last, bool gradient, double* right) {
@@ -273,10 +279,10 @@ class FusedEngine : public MlpEngine {
       work.bias = weights_.data() + layout_.biases(k);
       work.in = layer_input(data, batch, first, k);
       work.in_stride = input_stride(data, k);
-      work.out = layer.activation.data() + first * layer.stride;
+      work.out = layer.activation + first * layer.stride;
       work.out_stride = layer.stride;
       work.relu = !network_.is_output(k);
-      if (network_.adds_input(k)) work.before = layer.before.data() + first * layer.stride;
+      if (network_.adds_input(k)) work.before = layer.before + first * layer.stride;
       work.weight_block_bytes = plan_.weight_block_bytes;
       kernels_.forward(work);
     }
@@ -285,7 +291,7 @@ class FusedEngine : public MlpEngine {
     for (long p = first; p < last; ++p) {
       const std::int64_t panel = static_cast<std::int64_t>(batch) * data.panels_per_batch + p;
       float hits = 0;
-      loss += kernels_.loss(network_.task, network_.outputs(), output.activation.data() + p * output.stride,
+      loss += kernels_.loss(network_.task, network_.outputs(), output.activation + p * output.stride,
                             data.y.data() + panel * data.y_panel, data.weight.data() + panel * kernels_.lanes,
                             gradient, right ? &hits : nullptr);
       if (right) *right += hits;
@@ -299,7 +305,7 @@ class FusedEngine : public MlpEngine {
     work.outputs = network_.widths[layer];
     work.panels = static_cast<int>(last - first);
     work.delta_stride = space_.layers[layer].stride;
-    work.delta = delta_of(layer).data() + first * work.delta_stride;
+    work.delta = space_.layers[layer].delta + first * work.delta_stride;
     work.in = layer_input(train_, batch, first, layer);
     work.in_stride = input_stride(train_, layer);
     work.gradient_row = layout_.row(layer);
@@ -326,13 +332,13 @@ class FusedEngine : public MlpEngine {
       work.panels = static_cast<int>(last - first);
       work.weights = weights_.data() + layout_.weights(k);
       work.weights_row = layout_.row(k);
-      work.delta = delta_of(k).data() + first * layer.stride;
+      work.delta = layer.delta + first * layer.stride;
       work.delta_stride = layer.stride;
-      work.out = below.delta.data() + at;
+      work.out = below.delta + at;
       work.out_stride = below.stride;
-      work.mask = (network_.adds_input(k - 1) ? below.before.data() : below.activation.data()) + at;
-      work.addend = network_.adds_input(k) ? layer.output_gradient.data() + first * layer.stride : nullptr;
-      work.before = network_.adds_input(k - 1) ? below.output_gradient.data() + at : nullptr;
+      work.mask = (network_.adds_input(k - 1) ? below.before : below.activation) + at;
+      work.addend = network_.adds_input(k) ? layer.output_gradient + first * layer.stride : nullptr;
+      work.before = network_.adds_input(k - 1) ? below.output_gradient + at : nullptr;
       work.weight_block_bytes = plan_.weight_block_bytes;
       kernels_.backward(work);
     }
