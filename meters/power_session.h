@@ -77,6 +77,8 @@ class PowerSession {
   void be_idle(double seconds);
   /// Looks on for as long as one idle time of the sitting needs, unless that was done already.
   void be_idle_once();
+  /// The next be_idle_once() looks again: a machine's idle power drifts over hours.
+  void forget_idle() { sitting_idle_.clear(); }
   void begin_window();
   void end_window();
   /// Inside a window: standard uncertainty without the accuracy class, relative to the energy so far, of the
