@@ -92,10 +92,12 @@ std::vector<Column> counter_columns() {
   std::vector<Column> columns;
   for (const CounterName& counter : counter_vocabulary())
     for (const Provenance provenance : {Provenance::kMeasured, Provenance::kSimulated})
-      columns.push_back({counter_column(counter.name, provenance), R, counter.unit,
-                         counter.name + " per step, " + to_string(provenance),
-                         counter.description + ", per step; the exact event stands in counter_details",
-                         to_string(provenance)});
+      columns.push_back(
+          {counter_column(counter.name, provenance), R, counter.unit,
+           counter.name + (counter.share ? ", " : " per step, ") + to_string(provenance),
+           counter.description + (counter.share ? "; the exact event stands in counter_details"
+                                                : ", per step; the exact event stands in counter_details"),
+           to_string(provenance)});
   columns.push_back({"counter_details", T, "", "counter details",
                      "JSON object by counter: exact event, source, steps and threads it covers, pass, or "
                      "the reason why there is no value; native events with their values."});

@@ -159,6 +159,7 @@ class CounterObserver : public Observer {
 CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& settings, bool simulate) {
   CounterRequest request;
   request.names = settings.counters.names;
+  request.backend = benchmark.name.substr(0, benchmark.name.find('/'));
   for (const CacheLevel& level : settings.machine.hierarchy.levels)
     request.caches.push_back({level.name, level.capacity_bytes, level.associativity, level.line_bytes});
   if (simulate) request.step_command = step_command(benchmark.name, settings.kernel);
@@ -250,9 +251,11 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   }
   set_machine_state(row, power_observer.before, power_observer.after);
   for (int pass = 1; pass < counters.passes(); ++pass) {  // the same steady state again, for the other events
+    // A profiler's passes hold whole sums over many steps; one block of the window is plenty.
+    const std::int64_t steps = counters.apart_only(pass) ? window.steps_per_block : window.steps;
     counters.start(pass);
-    kernel->run(window.steps);
-    counters.stop(window.steps);
+    kernel->run(steps);
+    counters.stop(steps);
   }
   if (simulate) counters.count_aside();
   set_window(row, warm, window, cost);
