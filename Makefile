@@ -36,15 +36,20 @@ $(BUILD)/toolchain.mk: harness/setup/packages.tsv harness/setup/toolchain.sh har
 ROOMS     := kernels cpu meters harness
 SOURCES   := $(sort $(shell find $(ROOMS) -name '*.cpp'))
 MAIN      := harness/main.cpp
-TESTS     := $(sort $(shell find tests -name '*_test.cpp') $(wildcard tests/support/*.cpp))
-CUDA_SRC  := $(if $(NVCC),$(sort $(shell find gpu -name '*.cu')))
-OBJECTS   := $(SOURCES:%.cpp=$(BUILD)/%.o) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
-LIBRARY   := $(filter-out $(BUILD)/$(MAIN:.cpp=.o),$(OBJECTS))
-TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o)
+TESTS     := $(sort $(shell find tests -name '*_test.cpp') $(wildcard tests/support/*.cpp tests/emulation/*.cpp))
+GPU_SRC   := $(sort $(shell find gpu -name '*.cu'))
+GPU_TESTS := $(sort $(wildcard tests/gpu/*_test.cu))
+CUDA_SRC  := $(if $(NVCC),$(GPU_SRC))
+HOST_OBJ  := $(SOURCES:%.cpp=$(BUILD)/%.o)
+OBJECTS   := $(HOST_OBJ) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
+LIBRARY   := $(filter-out $(BUILD)/$(MAIN:.cpp=.o),$(HOST_OBJ))
+# The test program has gpu/ on the emulator, with or without nvcc; on a device it is build/mlpwatt_gpu_tests.
+EMULATED  := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out gpu/runtime.cu,$(GPU_SRC)) $(GPU_TESTS))
+TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o) $(EMULATED)
 PLUGINS   := $(patsubst %.cpp,$(BUILD)/%.so,$(sort $(wildcard tests/plugins/*.cpp)))
 
 COMMIT    := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +modified)
-WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-unknown-pragmas
 BASE      := -std=c++20 $(OPT) -g1 -fopenmp -I. $(WARNINGS) $(SANITIZE)
 ALL_FLAGS  = $(BASE) $(PKG_CFLAGS) -MMD -MP $(CXXFLAGS)
 LINK_LIBS  = $(SANITIZE) -fopenmp $(LDFLAGS) $(PKG_LIBS) $(CUDA_LIBS)
@@ -60,6 +65,12 @@ $(BUILD)/%.o: %.cpp | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  CXX   $<"
 	@$(CXX) $(ALL_FLAGS) $(call isa_flags,$<) $(FACT_FLAGS) -c $< -o $@
+
+# gpu/ for the host: the same sources, run by the emulator of tests/emulation.
+$(BUILD)/emulated/%.o: %.cu | $(BUILD)/toolchain.mk
+	@mkdir -p $(@D)
+	@echo "  CXX   $< (emulated)"
+	@$(CXX) -x c++ $(ALL_FLAGS) -c $< -o $@
 
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
