@@ -9,24 +9,29 @@
 
 namespace mlpwatt::gpu {
 
-/// Starts copying Bytes (4, 8, 16; both ends aligned to it); when not `valid` the target becomes zero and
-/// `from` is not read. Visible to this thread after copy_wait, to others after a barrier behind that.
+/// Starts copying Bytes (4, 8, 16; both ends aligned to it), of which the first `valid_bytes` are read and
+/// the rest become zero; with 0, `from` is not read. Visible to this thread after copy_wait, to others after
+/// a barrier behind that.
 template <int Bytes>
-__device__ __forceinline__ void copy_async(void* to, const void* from, bool valid = true) {
+__device__ __forceinline__ void copy_async_partial(void* to, const void* from, int valid_bytes) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
 #if defined(__CUDACC__)
-  const int read = valid ? Bytes : 0;
   if constexpr (Bytes == 16)  // past L1, which these tiles would only pass through
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(read)
+                 "r"(valid_bytes)
                  : "memory");
   else
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)), "l"(from),
-                 "n"(Bytes), "r"(read)
+                 "n"(Bytes), "r"(valid_bytes)
                  : "memory");
 #else
-  emulation::async_copy(to, from, Bytes, valid ? Bytes : 0);
+  emulation::async_copy(to, from, Bytes, static_cast<std::size_t>(valid_bytes));
 #endif
+}
+/// All of it, or zeros when not `valid`.
+template <int Bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool valid = true) {
+  copy_async_partial<Bytes>(to, from, valid ? Bytes : 0);
 }
 
 /// Closes a group of this thread's copies.
