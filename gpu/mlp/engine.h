@@ -2,14 +2,14 @@
 // The training engines on a GPU: the same maths as cpu/mlp (kernels/reference states it), the same contract.
 // They differ in where the data lies between two steps, and in what has to happen between two layers.
 //
-//   resident     the smallest networks: one thread-block cluster of 1 to 16 multiprocessors holds weights,
-//   Adam's state
-//                and activations in shared memory; a warp takes its rows of the batch through all layers and
-//                back without meeting another; one cluster barrier a step
-//   cooperative  one persistent kernel over the whole device, weights in L2; a grid barrier between two
-//   layers graph        the largest: one fused kernel per layer operation, captured as a CUDA graph; matrix
-//   products of
-//                gpu/gemm, on tensor cores where asked
+// - resident, for the smallest networks: one thread-block cluster of 1 to 16 multiprocessors holds weights,
+//   Adam's state and activations in shared memory; a warp takes its rows of the batch through all layers and
+//   back without meeting another; one cluster barrier a step.
+// - cooperative: one persistent kernel over the whole device, weights in L2; a grid barrier between two
+// layers.
+// - graph, for the largest: one fused kernel per layer operation, captured as a CUDA graph; matrix products
+// of
+//   gpu/gemm, on tensor cores where asked (graph_tf32, graph_bf16).
 //
 // Each runs many steps per call, reads its batches straight from the dataset in device memory, and adds up in
 // a fixed order: two runs with the same seed give the same bits.
@@ -19,23 +19,24 @@
 #include <string>
 #include <vector>
 
+#include "gpu/gemm/gemm.h"
 #include "gpu/mlp/plan.h"
 #include "gpu/runtime.h"
+#include "kernels/mlp_check.h"
 #include "kernels/mlp_engine.h"
 
 namespace mlpwatt::gpu {
 
-/// What products are computed in; parameters, moments and sums are float32 always.
-enum class Precision { kFloat32, kTf32, kBf16 };
-/// Errors: std::invalid_argument naming the known ones.
-Precision parse_precision(const std::string& name);
-const char* precision_name(Precision precision);
+/// Products' precision by the algorithm's name: graph_tf32 and graph_bf16; all others compute in fp32.
+/// Parameters, moments and sums are float32 always.
+Precision precision_of(const std::string& algorithm);
+/// What the check against the reference allows: tf32 and bf16 round every factor, to 11 and 8 bits.
+MlpTolerance tolerance_of(const std::string& algorithm);
 
 struct EngineOptions {
-  std::string algorithm;  ///< "" = the quickest in a short calibration
+  std::string algorithm;  ///< "" = the quickest fp32 one in a short calibration
   int batch = 256;
   reference::Adam adam;
-  Precision precision = Precision::kFloat32;  ///< other than float32: graph only
   int blocks = 0;  ///< resident: of the cluster; cooperative: of the grid; 0 = chosen
 };
 
@@ -58,6 +59,8 @@ class Engine : public MlpEngine {
   void set_parameters(const reference::Parameters& parameters) override;
   reference::Parameters parameters() const override { return from_flat(plan_, w_.download()); }
   reference::Parameters first_moments() const override { return from_flat(plan_, m_.download()); }
+  /// EngineOptions::blocks that make the same again.
+  int blocks() const { return options_.blocks; }
   /// How it runs, for the record: "cluster of 8, 256 threads".
   virtual std::string layout() const = 0;
 

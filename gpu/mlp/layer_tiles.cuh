@@ -1,12 +1,11 @@
 #pragma once
 // One tile of each product that a layer needs, by one block of 256 threads, fp32: what the cooperative
-// engine's persistent kernel loops over and the graph engine launches a grid of.
+// engine's persistent kernel loops over.
 //
-//   forward   out[r][j]  = relu(sum_i in[r][i] W[i][j] + b[j]) (+ in[r][j] where the layer is residual)
-//   backward  dout[r][i] = sum_j delta[r][j] W[i][j] (+ dout of the layer above where that is residual), then
-//             delta of the layer below = dout where its sum was positive
-//   update    dW[i][j]   = sum_r in[r][i] delta[r][j], straight into Adam: the gradient never leaves
-//   registers
+// - forward: out[r][j] = relu(sum_i in[r][i] W[i][j] + b[j]) (+ in[r][j] where the layer is residual)
+// - backward: dout[r][i] = sum_j delta[r][j] W[i][j] (+ dout of the layer above where that is residual), then
+//   delta of the layer below = dout where its sum was positive
+// - update: dW[i][j] = sum_r in[r][i] delta[r][j], straight into Adam: the gradient never leaves registers
 //
 // Operands come from L2 (other blocks wrote them: never through L1) by 16-byte async copies into three
 // buffers in shared memory, so that two tiles of the reduction are on their way while one is multiplied: the

@@ -1,13 +1,13 @@
 #pragma once
 // A training step as a sequence of phases, each a list of tiles dealt to the blocks in turn, each reading
-// what the one before wrote: with a grid barrier between two phases (cooperative engine), or one kernel a
-// phase (graph engine).
+// what the one before wrote; the cooperative engine has a grid barrier between two.
 //
-//   forward 0 .. L-1       the last one's tile has all outputs of its rows and goes on to the loss and its
-//   gradient backward L-1 .. 1      and beside it the update of the layer above, whose weights nobody reads
-//   any more: tiles of
-//                          both fill the device better than either alone
-//   update 1 and 0
+// - forward 0 .. L-1: the last one's tile has all outputs of its rows and goes on to the loss and its
+// gradient;
+// - backward L-1 .. 1, and beside it the update of the layer above, whose weights nobody reads any more:
+// tiles
+//   of both fill the device better than either alone;
+// - update 1 and 0.
 //
 // 2 L phases for L layers. Weight gradients never leave registers: a tile sums over the whole batch and goes
 // straight into Adam. Which block takes which tile matters to no sum.

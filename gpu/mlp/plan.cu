@@ -21,7 +21,7 @@ NetworkPlan make_plan(const Network& network, Rows rows) {
     layer.in = network.input_width(k);
     layer.out = network.widths[k];
     layer.in4 = round_up(layer.in, 4);
-    layer.ld = round_up(layer.out, 4);
+    layer.ld = round_up(layer.out, rows == Rows::kTensor ? 8 : 4);
     if (rows == Rows::kConflictFree && layer.ld % 16 == 0) layer.ld += 4;
     layer.adds_input = network.adds_input(k) ? 1 : 0;
     layer.weights = static_cast<int>(at);

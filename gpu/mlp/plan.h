@@ -38,6 +38,7 @@ struct NetworkPlan {
 
 enum class Rows {
   kPacked,        ///< ld is a multiple of 4
+  kTensor,        ///< of 8: rows of bf16 copies are multiples of 16 bytes, too
   kConflictFree,  ///< and not one of 16, so that a read down a column of W meets at most 2-way bank conflicts
 };
 

@@ -195,7 +195,6 @@ class ResidentEngine final : public Engine {
 
 std::string resident_refusal(const Network& network, const DatasetInfo& info, const EngineOptions& options,
                              int blocks) {
-  if (options.precision != Precision::kFloat32) return "the resident engine computes in fp32 only";
   const int largest = std::min(device().largest_cluster, kMostClusterBlocks);
   if (blocks > largest)
     return "this device grants clusters of at most " + std::to_string(largest) + " blocks, not " +

@@ -2,15 +2,14 @@
 // The resident engine's kernel: many training steps by one cluster that keeps everything on the chip.
 //
 // One step of block c of C, which takes the rows c*R .. (c+1)*R of each batch:
-//   1. forward, loss, backward   a warp takes its own rows through all layers and back. Rows do not depend on
-//   each
-//                                other, so nothing but __syncwarp stands between two layers.
-//   2. __syncthreads             the first time that warps meet
-//   3. gradients                 of all layers at once, summed over the block's rows, into this block's
-//   partial sums
-//   4. cluster barrier           (~ a few hundred cycles; a grid barrier or a launch is several times that)
-//   5. sum of the C partials through distributed shared memory, and Adam
-//   6. __syncthreads             the new weights are there for step 1
+// 1. forward, loss, backward: a warp takes its own rows through all layers and back. Rows do not depend on
+// each
+//    other, so nothing but __syncwarp stands between two layers.
+// 2. __syncthreads: the first time that warps meet.
+// 3. gradients of all layers at once, summed over the block's rows, into this block's partial sums.
+// 4. cluster barrier.
+// 5. sum of the C partials through distributed shared memory, and Adam.
+// 6. __syncthreads: the new weights are there for 1.
 //
 // For few parameters every block does 5 for all of them, redundantly and in the same order: C times the
 // (tiny) work buys a second cluster barrier and the sending of weights away. The partial sums alternate
