@@ -196,6 +196,33 @@ void PowerSession::be_idle_once() {
     sitting_idle_.push_back({idle_energy(series, idle)});
 }
 
+double least_window_s(const Channel& channel) {
+  constexpr double kLooks = 50, kReadings = 10, kQuick_s = 0.5;
+  const bool part_time = channel.averaging_s > 0 && channel.averaging_s < channel.update_period_s;
+  const bool quick_counter = channel.kind == ReadingKind::kEnergyCounter && channel.update_period_s > 0 &&
+                             channel.update_period_s < kQuick_s;
+  if (part_time || quick_counter) return kLooks * channel.update_period_s;
+  return kReadings * std::max(channel.update_period_s, channel.averaging_s);
+}
+
+double PowerSession::least_window_s() const {
+  double least_s = 0;
+  for (const Channel& channel : channels_)  // what only repeats another decides nothing
+    if (channel.duplicate_of.empty() || channel.kind == ReadingKind::kEnergyCounter)
+      least_s = std::max(least_s, mlpwatt::least_window_s(channel));
+  return least_s;
+}
+
+void PowerSession::wait_for_random_phase() {
+  double period_s = 0;
+  for (const Channel& channel : channels_)
+    if (channel.averaging_s > 0 && channel.averaging_s < channel.update_period_s)
+      period_s = std::max(period_s, channel.update_period_s);
+  if (period_s <= 0) return;
+  const double share = static_cast<double>(phase_() >> 11) * 0x1p-53;
+  std::this_thread::sleep_for(std::chrono::duration<double>(share * period_s));
+}
+
 void PowerSession::begin_window() {
   if (!active()) return;
   ended_ = false;

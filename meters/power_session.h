@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,12 @@ struct WindowPower {
   double wall_offset_s = 0;  ///< CLOCK_REALTIME - CLOCK_MONOTONIC at the window's end
 };
 
+/// - a meter that looks at a part of its period, or a counter that steps that rarely: 50 periods (NVML: 5 s);
+/// - one that averages over more than its period: 10 times what it averages over (NVML's average: 10 s);
+/// - others: 10 periods.
+/// Sources: arXiv 2312.02741 (part-time looks, >= 5 s), EE HPC WG methodology (>= 10 readings).
+double least_window_s(const Channel& channel);
+
 class PowerSession {
  public:
   /// Opens the meters and starts sampling.
@@ -79,6 +86,13 @@ class PowerSession {
   void be_idle_once();
   /// The next be_idle_once() looks again: a machine's idle power drifts over hours.
   void forget_idle() { sitting_idle_.clear(); }
+  /// Sleeps for a random part of the period of the meters that look at a part of it only (NVML's instant
+  /// power sees 25 ms of 100): over several windows their looks then fall everywhere into what a kernel
+  /// repeats. Nothing without such a meter.
+  void wait_for_random_phase();
+  /// What a window should last at least for the energy of its meters to be worth having; see
+  /// least_window_s(Channel).
+  double least_window_s() const;
   void begin_window();
   void end_window();
   /// Inside a window: standard uncertainty without the accuracy class, relative to the energy so far, of the
@@ -98,6 +112,7 @@ class PowerSession {
   Interval window_;
   double cpu_at_begin_s_ = 0, cpu_share_ = 0;
   bool ended_ = false;
+  std::mt19937_64 phase_{1};
   std::vector<Interval> idle_before_, idle_after_;
   std::vector<std::vector<Energy>> sitting_idle_;  ///< by channel; when windows have none of their own
 };

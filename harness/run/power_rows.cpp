@@ -209,7 +209,39 @@ void set_machine_state(Row& row, const MachineState& before, const MachineState&
     row.set("throttle_events", *after.throttle_events - *before.throttle_events);
 }
 
+void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vector<GpuState>& after) {
+  const std::string& uuid = row.text("device_uuid");
+  if (uuid.empty()) return;
+  std::uint64_t slowing = 0;
+  const auto set = [&](const std::vector<GpuState>& states, const std::string& when) {
+    for (const GpuState& state : states) {
+      if (state.uuid != uuid) continue;
+      if (state.temperature_c) row.set("gpu_temperature_" + when + "_c", *state.temperature_c);
+      if (state.clock_hz) row.set("gpu_clock_" + when + "_hz", *state.clock_hz);
+      if (state.memory_clock_hz) row.set("gpu_memory_clock_" + when + "_hz", *state.memory_clock_hz);
+      if (!state.reasons) continue;
+      row.set("gpu_throttle_" + when, reasons_text(*state.reasons));
+      slowing |= slowing_reasons(*state.reasons);
+    }
+  };
+  set(before, "before");
+  set(after, "after");
+  if (slowing == 0) return;
+  const std::string& quality = row.text("quality");
+  row.set("quality", quality.empty() || quality == "ok" ? "gpu_throttled" : quality + " gpu_throttled");
+}
+
+namespace {
+/// Opened once: the library's start takes longer than a short window.
+const GpuStates& gpu_states() {
+  static const GpuStates states;
+  return states;
+}
+}  // namespace
+
 void PowerObserver::begin() {
+  if (session_ != nullptr) session_->wait_for_random_phase();
+  gpus_before = gpu_states().read();
   before = read_machine_state();
   if (session_ != nullptr) session_->begin_window();
 }
@@ -217,6 +249,7 @@ void PowerObserver::begin() {
 void PowerObserver::end(std::int64_t) {
   if (session_ != nullptr) session_->end_window();
   after = read_machine_state();
+  gpus_after = gpu_states().read();
 }
 
 }  // namespace mlpwatt

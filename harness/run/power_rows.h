@@ -3,6 +3,7 @@
 
 #include "harness/protocol/window.h"
 #include "harness/record/record_file.h"
+#include "meters/gpu_state.h"
 #include "meters/machine_state.h"
 #include "meters/power_session.h"
 
@@ -29,6 +30,8 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
 void append_samples(std::vector<Row>& samples, Row& energy, const Series& series, std::int64_t meter);
 
 void set_machine_state(Row& row, const MachineState& before, const MachineState& after);
+/// Of the GPU that the row's device_uuid names; held back at either end, it is flagged in the row's quality.
+void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vector<GpuState>& after);
 
 /// Looks on through the meters, and notes temperature, frequency and throttling at both ends.
 class PowerObserver : public Observer {
@@ -37,6 +40,7 @@ class PowerObserver : public Observer {
   void begin() override;
   void end(std::int64_t steps) override;
   MachineState before, after;
+  std::vector<GpuState> gpus_before, gpus_after;
 
  private:
   PowerSession* session_;
