@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -15,7 +16,7 @@ namespace mlpwatt {
 namespace {
 
 struct Loop {
-  int fmas = 0, stack = 0, loads = 0, instructions = 0;
+  int fmas = 0, stack = 0, spills = 0, instructions = 0;  // spills: of vectors
 };
 
 std::vector<std::string> lines_of(const std::string& command) {
@@ -64,9 +65,10 @@ Loop hottest_loop(const std::vector<std::string>& lines, const std::string& name
       ++loop.instructions;
       if (i != end && in.operation.front() == 'j') innermost = false;
       if (in.operation.rfind("vfmadd", 0) == 0) ++loop.fmas;
-      if (in.operation.rfind("vbroadcast", 0) == 0 || in.operation.rfind("vmovup", 0) == 0) ++loop.loads;
-      if (in.operands.find("(%rsp") != std::string::npos || in.operands.find("(%rbp") != std::string::npos)
-        ++loop.stack;
+      const bool stack =
+          in.operands.find("(%rsp") != std::string::npos || in.operands.find("(%rbp") != std::string::npos;
+      loop.stack += stack;
+      loop.spills += stack && in.operation.front() == 'v';
     }
     if (innermost && loop.fmas > best.fmas) best = loop;
   }
@@ -98,10 +100,16 @@ class GemmAssembly : public ::testing::Test {
         const Loop loop = hottest_loop(lines, name);
         EXPECT_GE(loop.fmas, rows * vectors) << isa << ' ' << name;
         EXPECT_EQ(loop.fmas % (rows * vectors), 0) << isa << ' ' << name << ": steps are not whole";
-        EXPECT_EQ(loop.stack, 0) << isa << ' ' << name << " goes to the stack";
+        EXPECT_EQ(loop.spills, 0) << isa << ' ' << name << " spills vectors";
+        // Rows of A apart from each other take a pointer for every four: there the count may be left without
+        // a register.
+        const bool apart = contiguous == std::string("false");
+        EXPECT_LE(loop.stack, apart ? 1 : 0) << isa << ' ' << name << " goes to the stack";
         // FMAs, one load a row and a vector (a broadcast may hide in its FMA), and the loop's own few.
         const int steps = loop.fmas / std::max(1, rows * vectors);
-        EXPECT_LE(loop.instructions, steps * (rows * vectors + rows + vectors + 4) + 4) << isa << ' ' << name;
+        const int pointers = 3 + (apart ? (rows + 3) / 4 : 1);
+        EXPECT_LE(loop.instructions, steps * (rows * vectors + rows + vectors + pointers) + 4)
+            << isa << ' ' << name;
       }
   }
   std::string build_;
