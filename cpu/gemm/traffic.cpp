@@ -30,6 +30,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const double mean_strips = strips_m * strips_n * parts_of_k / threads;
   const double vector_columns = ceil_div(columns, kernels.lanes) * kernels.lanes;
   const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
+  const bool in_turn = blocking.b_in_turn && blocking.pack_b && b_stays;
   // The operand whose strip stays in L1, and the one whose strips pass by it, a part of L2's size at a time.
   const double stay_strips = b_stays ? column_strips : rows_strips,
                pass_strips = b_stays ? rows_strips : column_strips;
@@ -47,8 +48,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
                       : -1;
   constexpr double kStripsInTurn = 4;  // packed together into a member's own buffer
   const int packed_b =
-      blocking.b_in_turn
-          ? trace.add({std::min(columns, kStripsInTurn * nr) * std::min(depth, kc_full) * kFloat})
+      in_turn ? trace.add({std::min(columns, kStripsInTurn * nr) * std::min(depth, kc_full) * kFloat})
       : blocking.pack_b
           ? trace.add({columns * std::min(k, kc_full) * kFloat, n * std::min(k, kc_full) * kFloat})
           : -1;
@@ -58,13 +58,13 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   for (double p0 = 0; p0 < depth; p0 += kc_full) {
     const double kc = std::min(kc_full, depth - p0), block = kc / k;
     const bool first = p0 == 0, last = p0 + kc >= depth;
-    if (packed_a >= 0 || (packed_b >= 0 && !blocking.b_in_turn)) work.barriers += first ? 1 : 2;
+    if (packed_a >= 0 || (packed_b >= 0 && !in_turn)) work.barriers += first ? 1 : 2;
     if (packed_a >= 0) {
       trace.touch(arrays.a, block, arrays.a_remote);
       trace.touch(packed_a);
       trace.registers(2 * rows * kc * kFloat);
     }
-    if (packed_b >= 0 && !blocking.b_in_turn) {
+    if (packed_b >= 0 && !in_turn) {
       trace.touch(arrays.b, block, arrays.b_remote);
       trace.touch(packed_b);
       trace.registers(2 * columns * kc * kFloat);
@@ -74,7 +74,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
       trace.touch(packed_a, 1, others);
     else
       trace.touch(arrays.a, block, arrays.a_remote);
-    if (blocking.b_in_turn) {
+    if (in_turn) {
       // Once a part of A: read, written into the buffer, read from it.
       const double turns = std::max(1.0, columns / (kStripsInTurn * nr)) * parts;
       trace.touch(arrays.b, block * parts, arrays.b_remote);
@@ -98,7 +98,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
     // All of the operand that stays, once a part after the first.
     const double all = stay_floats * kc * kFloat + part + stay_floats * part_floats * kFloat;
-    if (!blocking.b_in_turn) trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
+    if (!in_turn) trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
     trace.registers(rows_strips * column_strips * kc * kFloat * mr +
                     rows_strips * kc * kFloat * vector_columns);
     if (!last || !adam || parts_of_k > 1) {
