@@ -13,8 +13,11 @@ double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a 
 // Two FMAs a cycle on every x86 core with AVX2. A load takes 0.63 of a cycle: the tile of 8 x 1 vectors, 9
 // loads for 8 FMAs, ran at 0.70 and that of 12 x 1 at 0.74 of the FMA peak of a Zen 3 core, all data in L1.
 constexpr double kFma = 0.5, kLoad = 0.63, kLatency = 4;
-constexpr double kTileStart = 40;  // call, first sums, the mispredicted end of the loop
-constexpr double kBarrier = 700;
+constexpr double kTileStart = 80;  // call, first sums, the mispredicted end of the loop, C's lines
+constexpr double kBarrier = 1500;
+constexpr double kPackStart = 100;
+// A row of C whose line two members write: it travels between their caches twice a product.
+constexpr double kSharedLine = 40;
 constexpr double kPackStraight = 0.2, kPackTurned = 0.5;  // a float, source in L2
 
 /// Cycles of one step of k of a tile.
@@ -26,8 +29,8 @@ double step_cycles(int rows, int vectors) {
 /// Cycles that a byte costs beyond what overlaps with computing, by the capacity it must fit.
 double byte_cycles(double bytes, const Hierarchy& hierarchy) {
   if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L1", 32 << 10))) return 0;
-  if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L2", 256 << 10))) return 0.01;
-  if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L3", 4 << 20))) return 0.05;
+  if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L2", 256 << 10))) return 0.0015;
+  if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L3", 4 << 20))) return 0.04;
   return 0.15;
 }
 
@@ -60,6 +63,10 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
   const double a_block = static_cast<double>(m * kc) * 4, b_block = static_cast<double>(kc * n) * 4;
   const bool b_stays = b.resident == GemmBlocking::Resident::kB;
   const double strip_a = 4.0 * static_cast<double>(mr * kc), strip_b = 4.0 * static_cast<double>(nr * kc);
+  // A stored across the tile and read in place occupies a line for every step of k.
+  const double lines_a =
+      layout == GemmLayout::kTN && !b.pack_a ? static_cast<double>(kc) * std::max(64.0, 4.0 * mr) : strip_a;
+  const double near = strip_b + lines_a;
   const double l1 = static_cast<double>(hierarchy.capacity_bytes("L1", 32 << 10));
   // The strips that pass by come from the level that holds the part of them in use; the one that stays must
   // leave them room in L1.
@@ -67,7 +74,8 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
                stay_strip = b_stays ? strip_b : strip_a;
   const double part = std::min(static_cast<double>(b.strips_in_l2), pass_strips);
   cycles += tiles * pass_strip * byte_cycles(part * pass_strip + stay_strip, hierarchy);
-  if (stay_strip + 2 * pass_strip > l1) cycles += tiles * stay_strip * 0.03;
+  if (near > l1) cycles += tiles * stay_strip * 0.004;
+  if (stay_strip > 0.65 * l1) cycles += tiles * stay_strip * 0.02;
   const double parts = pass_strips / part;
   cycles += parts * blocks * (b_stays ? b_block : a_block) *
             (b_stays ? my_columns / column_strips : my_rows / row_strips) *
@@ -76,8 +84,8 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
   // lines that their neighbours need again.
   const auto in_place = [&](double tile_bytes, std::int64_t row_floats, double lines) {
     const bool collides = row_floats % 512 == 0 && lines > 4;
-    const double far = row_floats * 4 > 2048 ? 0.02 : 0.004;
-    return tiles * tile_bytes * (collides ? 0.15 : far);
+    const double far = row_floats * 4 > 2048 && lines > 32 ? 0.01 : 0.004;
+    return tiles * tile_bytes * (collides ? 0.04 : far);
   };
   if (!b.pack_a)
     cycles += in_place(strip_a, layout == GemmLayout::kTN ? m : k,
@@ -95,7 +103,18 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
     cycles += b.b_in_turn ? floats * (my_columns / column_strips) * pack * std::max(1.0, parts)
                           : floats / packers * (pack + 4 * byte_cycles(b_block, hierarchy));
   }
+  const double c_bytes = static_cast<double>(m * n) * 4;
+  cycles += share * c_bytes * (blocks > 1 ? 2 * blocks - 1 : 1) *
+            byte_cycles(c_bytes + (b_stays ? strip_b + a_block : strip_a + b_block), hierarchy);
+  if (b.pack_a) cycles += kPackStart * blocks;
+  if (b.pack_b) cycles += kPackStart * blocks * (b.b_in_turn ? std::max(1.0, my_columns / 4) : 1.0);
+  if (team_columns > 1 && (n % 16 != 0 || static_cast<std::int64_t>(my_columns) * nr % 16 != 0))
+    cycles += kSharedLine * static_cast<double>(m) / b.team_rows * (team_columns - 1);
   if (threads > 1) {
+    // What others packed comes from their caches.
+    const double remote = 1 - 1.0 / group;
+    if (b.pack_a) cycles += 0.5 * remote * static_cast<double>(m * depth) / b.team_rows;
+    if (b.pack_b && !b.b_in_turn) cycles += 0.5 * remote * static_cast<double>(n * depth) / team_columns;
     const bool together = b.pack_a || (b.pack_b && !b.b_in_turn);
     cycles += kBarrier * ((together ? 2 * blocks - 1 : 0) + 1 + (b.depth_parts > 1 ? 1 : 0));
   }

@@ -70,17 +70,37 @@ void tile_fixed(int columns, std::int64_t k, const float* a, std::int64_t a_row,
         // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile.
 #pragma GCC unroll 32
   for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_ld, 1);
+  // Else the addresses of C's rows are kept for the end, and push the loop's own count out of the registers.
+  asm("" : "+r"(c), "+r"(c_ld));
+  // Rows of A apart from each other: a pointer for every four rows and two strides reach all of them, so that
+  // the tallest tile needs 9 registers; left alone, the compiler keeps a pointer a row, most of them on the
+  // stack.
+  constexpr int kBases = Contiguous ? 1 : (Rows + 3) / 4;
+  const float* base[kBases];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBases; ++i) base[i] = a + 4 * i * a_row;
+  std::int64_t thrice = 3 * a_row;
+  asm("" : "+r"(thrice));
   const auto step = [&](int t) __attribute__((always_inline)) {
     Vector row[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
 #pragma GCC unroll 32
     for (int i = 0; i < Rows; ++i) {
-      const float element = Contiguous ? a[i] : a[i * a_row];
+      const float* four = base[Contiguous ? 0 : i / 4];
+      const float element = Contiguous   ? four[i]
+                            : i % 4 == 0 ? four[0]
+                            : i % 4 == 1 ? four[a_row]
+                            : i % 4 == 2 ? four[2 * a_row]
+                                         : four[thrice];
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) sum[t][i][v] += row[v] * element;
     }
-    a += a_col;
+#pragma GCC unroll 8
+    for (int i = 0; i < kBases; ++i) {
+      base[i] += a_col;
+      if constexpr (!Contiguous) asm("" : "+r"(base[i]));
+    }
     b += b_row;
   };
   std::int64_t p = 0;

@@ -130,6 +130,12 @@ void write_full_file(const std::string& path, const std::string& host) {
                   2e11 / (1 + static_cast<double>(bytes) / 1e6)));
     add(probe_row("cpu/chase/" + text, "cpu/chase", bytes, 0));
   }
+  for (int width = 1; width <= 40; ++width) {
+    Row product = probe_row("cpu/gemm_width/" + std::to_string(width), "cpu/gemm_width", 0, 0);
+    product.set("isa", "avx2");
+    product.set("flops_per_s", 1e11 * width / (width + 4.0 * (width % 8 != 0)));
+    add(product);
+  }
   for (const int depth : {3, 5, 9}) {
     Row run = testing::training_row("mnist", "rectangle", 16384, depth, "fused", 1);
     run.set("family", "cpu/train");
