@@ -36,15 +36,20 @@ $(BUILD)/toolchain.mk: harness/setup/packages.tsv harness/setup/toolchain.sh har
 ROOMS     := kernels cpu meters harness
 SOURCES   := $(sort $(shell find $(ROOMS) -name '*.cpp'))
 MAIN      := harness/main.cpp
-TESTS     := $(sort $(shell find tests -name '*_test.cpp') $(wildcard tests/support/*.cpp))
-CUDA_SRC  := $(if $(NVCC),$(sort $(shell find gpu -name '*.cu')))
-OBJECTS   := $(SOURCES:%.cpp=$(BUILD)/%.o) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
-LIBRARY   := $(filter-out $(BUILD)/$(MAIN:.cpp=.o),$(OBJECTS))
-TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o)
+TESTS     := $(sort $(shell find tests -name '*_test.cpp') $(wildcard tests/support/*.cpp tests/emulation/*.cpp))
+GPU_SRC   := $(sort $(shell find gpu -name '*.cu'))
+GPU_TESTS := $(sort $(wildcard tests/gpu/*_test.cu))
+CUDA_SRC  := $(if $(NVCC),$(GPU_SRC))
+HOST_OBJ  := $(SOURCES:%.cpp=$(BUILD)/%.o)
+OBJECTS   := $(HOST_OBJ) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
+LIBRARY   := $(filter-out $(BUILD)/$(MAIN:.cpp=.o),$(HOST_OBJ))
+# The test program has gpu/ on the emulator, with or without nvcc; on a device it is build/mlpwatt_gpu_tests.
+EMULATED  := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out gpu/runtime.cu,$(GPU_SRC)) $(GPU_TESTS))
+TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o) $(EMULATED)
 PLUGINS   := $(patsubst %.cpp,$(BUILD)/%.so,$(sort $(wildcard tests/plugins/*.cpp)))
 
 COMMIT    := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +modified)
-WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-unknown-pragmas
 BASE      := -std=c++20 $(OPT) -g1 -fopenmp -I. $(WARNINGS) $(SANITIZE)
 ALL_FLAGS  = $(BASE) $(PKG_CFLAGS) -MMD -MP $(CXXFLAGS)
 LINK_LIBS  = $(SANITIZE) -fopenmp $(LDFLAGS) $(PKG_LIBS) $(CUDA_LIBS)
@@ -60,6 +65,12 @@ $(BUILD)/%.o: %.cpp | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  CXX   $<"
 	@$(CXX) $(ALL_FLAGS) $(call isa_flags,$<) $(FACT_FLAGS) -c $< -o $@
+
+# gpu/ for the host: the same sources, run by the emulator of tests/emulation.
+$(BUILD)/emulated/%.o: %.cu | $(BUILD)/toolchain.mk
+	@mkdir -p $(@D)
+	@echo "  CXX   $< (emulated)"
+	@$(CXX) -x c++ $(ALL_FLAGS) -c $< -o $@
 
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
@@ -147,6 +158,12 @@ widths: build ## matrix products of every layer width from 1 to 300, next to the
 	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
 regret: build ## the chosen blocking of each matrix product against an exhaustive search
 	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
+calibrate: build ## period, lag, window and quantum of a meter: make calibrate METER=hwmon [ARGS=...]
+	@test -n "$(METER)" || { echo "make calibrate: say which meter, e.g. make calibrate METER=powercap (build/mlpwatt info lists them)" >&2; exit 2; }
+	@$(MLPWATT) calibrate $(METER) $(ARGS)
+sampler-cost: build ## what looking on costs: training steps with and without the sampler in turns, by stand-ins of every file-made meter, or METER=auto
+	@tests/support/instruments.sh $(BUILD)/instruments
+	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),powercap,hwmon,pm_counters) --sampler-cost $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
@@ -204,7 +221,7 @@ format: ## clang-format every source file in place
 	@clang-format -i $(FORMATTED)
 lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mode, clang-tidy, shellcheck
 	@clang-format --dry-run -Werror $(FORMATTED)
-	@shellcheck harness/setup/*.sh tests/*.sh .ci/run
+	@shellcheck harness/setup/*.sh tests/*.sh tests/support/*.sh .ci/run
 	@printf '%s\n' $(SOURCES) | xargs -P $(shell nproc) -n 4 clang-tidy --quiet -p . 2>&1 | grep -v -E 'warnings? (generated|suppressed)|^Suppressed|^Use -' ; test $${PIPESTATUS[1]:-0} -eq 0
 lint: SHELL := /bin/bash
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,11 @@ struct PowerOptions {
   std::string meters =
       "none";  ///< auto, none, or names of meters (or of instances, "redfish:bmc17"), commas between
   nlohmann::json config;  ///< one section a meter, under its name
-  /// Idle time before and after each window; negative = chosen by default_idle_s(), 0 = one for the sitting.
+  /// Idle time before and after each window; negative = 10 updates of the slowest meter, 0 = one for the
+  /// sitting. What is asked for is kept without meters too: a log may be attached later.
   double idle_s = -1;
+  /// Timings that `mlpwatt calibrate` found; "" = where it puts them.
+  std::string calibration_path;
 };
 
 /// Reads a meter configuration. @param path "" = $MLPWATT_METERS, or none
@@ -46,6 +50,12 @@ struct WindowPower {
   double wall_offset_s = 0;  ///< CLOCK_REALTIME - CLOCK_MONOTONIC at the window's end
 };
 
+/// - a meter that looks at a part of its period, or a counter that steps that rarely: 50 periods (NVML: 5 s);
+/// - one that averages over more than its period: 10 times what it averages over (NVML's average: 10 s);
+/// - others: 10 periods.
+/// Sources: arXiv 2312.02741 (part-time looks, >= 5 s), EE HPC WG methodology (>= 10 readings).
+double least_window_s(const Channel& channel);
+
 class PowerSession {
  public:
   /// Opens the meters and starts sampling.
@@ -56,6 +66,11 @@ class PowerSession {
   PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s);
 
   bool active() const { return sampler_ != nullptr; }
+  /// A window that may have to be this long for 10 distinct updates of every measured channel; 0 = any.
+  double least_window_s() const;
+  /// Processor time of the sampling so far.
+  double sampler_cpu_s() const { return active() ? sampler_->cpu_s() : 0; }
+  std::int64_t sampler_reads() const { return active() ? sampler_->reads() : 0; }
   /// No real meter: everything comes from the model.
   bool modelled_only() const;
   const std::vector<MeterFinding>& findings() const { return findings_; }
@@ -69,6 +84,15 @@ class PowerSession {
   void be_idle(double seconds);
   /// Looks on for as long as one idle time of the sitting needs, unless that was done already.
   void be_idle_once();
+  /// The next be_idle_once() looks again: a machine's idle power drifts over hours.
+  void forget_idle() { sitting_idle_.clear(); }
+  /// Sleeps for a random part of the period of the meters that look at a part of it only (NVML's instant
+  /// power sees 25 ms of 100): over several windows their looks then fall everywhere into what a kernel
+  /// repeats. Nothing without such a meter.
+  void wait_for_random_phase();
+  /// What a window should last at least for the energy of its meters to be worth having; see
+  /// least_window_s(Channel).
+  double least_window_s() const;
   void begin_window();
   void end_window();
   /// Inside a window: standard uncertainty without the accuracy class, relative to the energy so far, of the
@@ -88,6 +112,7 @@ class PowerSession {
   Interval window_;
   double cpu_at_begin_s_ = 0, cpu_share_ = 0;
   bool ended_ = false;
+  std::mt19937_64 phase_{1};
   std::vector<Interval> idle_before_, idle_after_;
   std::vector<std::vector<Energy>> sitting_idle_;  ///< by channel; when windows have none of their own
 };

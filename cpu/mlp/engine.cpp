@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cpu/twins/mlp_twin.h"
+
 namespace mlpwatt {
 
 std::string choose_algorithm(const Network& /*network*/, const EngineOptions& /*options*/) {
@@ -35,7 +37,9 @@ std::unique_ptr<MlpEngine> make_engine(const Network& network, const Dataset& da
       options.algorithm.empty() ? choose_algorithm(network, options) : options.algorithm;
   if (algorithm == "fused") return make_fused_engine(network, data, options);
   if (algorithm == "blocked") return make_blocked_engine(network, data, options);
-  throw std::invalid_argument("unknown algorithm '" + algorithm + "'; mlp_train has fused, blocked");
+  if (is_mlp_twin(algorithm)) return make_mlp_twin(algorithm, network, data, options);
+  throw std::invalid_argument("unknown algorithm '" + algorithm +
+                              "'; mlp_train has fused, blocked, twin_unblocked, twin_shallow");
 }
 
 }  // namespace mlpwatt

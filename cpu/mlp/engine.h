@@ -17,6 +17,7 @@
 #include "cpu/isa.h"
 #include "kernels/dataset.h"
 #include "kernels/hierarchy.h"
+#include "kernels/mlp_engine.h"
 #include "kernels/network.h"
 #include "kernels/reference.h"
 
@@ -29,33 +30,6 @@ struct EngineOptions {
   int batch = 256;
   reference::Adam adam;
   Hierarchy hierarchy;
-};
-
-enum class Split { kTrain, kTest };
-
-class MlpEngine {
- public:
-  virtual ~MlpEngine() = default;
-  virtual const char* algorithm() const = 0;
-  virtual int threads() const = 0;
-  /// One optimiser step on each of these training batches, in this order. Allocates nothing.
-  /// @return the mean over the steps of each batch's loss before its step
-  virtual double train(const int* batches, std::int64_t count) = 0;
-  /// Mean loss over a split, and the share of right answers (NaN for regression). Weighted by rows.
-  virtual reference::Evaluation evaluate(Split split) = 0;
-
-  /// In the reference's form ([out x in] weights), whatever the engine keeps. set_parameters also clears
-  /// Adam's state.
-  virtual void set_parameters(const reference::Parameters& parameters) = 0;
-  virtual reference::Parameters parameters() const = 0;
-  /// Adam's first moments. After the first step from cleared state they are (1 - beta1) times the gradient:
-  /// how tests read the gradients of the very code that is timed.
-  virtual reference::Parameters first_moments() const = 0;
-
-  int train_batches() const { return train_batches_; }
-
- protected:
-  int train_batches_ = 0;
 };
 
 /// Copies what it needs of `data` into its own layout (set-up, not timed).

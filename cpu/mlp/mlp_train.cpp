@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <mutex>
 
-#include "cpu/mlp/check.h"
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/mlp_train.h"
 #include "kernels/kernel.h"
+#include "kernels/mlp_check.h"
 #include "kernels/random.h"
 
 namespace mlpwatt {

@@ -7,6 +7,7 @@
 #include "cpu/isa.h"
 #include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"
+#include "cpu/twins/mlp_twin.h"
 #include "kernels/nearest.h"
 
 namespace mlpwatt {
@@ -211,8 +212,9 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
   return traffic;
 }
 
-Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem,
-                        const Hierarchy& hierarchy) {
+/// @param blocked_for the caches the products are blocked for: the same, but for twins
+Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy,
+                        const Hierarchy& blocked_for) {
   const MicroKernels& kernels = micro_kernels(parse_isa(problem.isa));
   const double threads = problem.threads, rows = problem.batch;
   const double others = 1 - 1 / threads;
@@ -231,7 +233,7 @@ Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem
   const auto product = [&](GemmLayout layout, double m, double n, double k, const GemmTrafficArrays& arrays) {
     const GemmProblem shape{layout, static_cast<std::int64_t>(m), static_cast<std::int64_t>(n),
                             static_cast<std::int64_t>(k)};
-    const GemmBlocking blocking = choose_gemm_blocking(shape, kernels, problem.threads, hierarchy);
+    const GemmBlocking blocking = choose_gemm_blocking(shape, kernels, problem.threads, blocked_for);
     const GemmWork work = add_gemm_traffic(trace, shape, blocking, kernels, problem.threads, arrays);
     total.issued_flops += work.issued_flops;
     total.tiles += work.tiles;
@@ -296,14 +298,20 @@ Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem
 }  // namespace
 
 const std::vector<std::string>& mlp_traffic_algorithms() {
-  static const std::vector<std::string> names{"fused", "blocked"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all{"fused", "blocked"};
+    all.insert(all.end(), mlp_twins().begin(), mlp_twins().end());
+    return all;
+  }();
   return names;
 }
 
 Traffic mlp_train_traffic(const Network& network, const MlpTrafficProblem& problem,
                           const Hierarchy& hierarchy) {
   if (problem.algorithm == "fused") return fused_traffic(network, problem, hierarchy);
-  if (problem.algorithm == "blocked") return blocked_traffic(network, problem, hierarchy);
+  if (problem.algorithm == "blocked") return blocked_traffic(network, problem, hierarchy, hierarchy);
+  if (is_mlp_twin(problem.algorithm))
+    return blocked_traffic(network, problem, hierarchy, pretended_hierarchy(problem.algorithm, hierarchy));
   throw std::invalid_argument(
       unknown_name("training algorithm with a traffic model", problem.algorithm, mlp_traffic_algorithms()));
 }

@@ -24,6 +24,8 @@
 #include "harness/run/output.h"
 #include "harness/run/row_json.h"
 #include "harness/text.h"
+#include "kernels/backend.h"
+#include "kernels/nearest.h"
 #include "meters/counters/child_process.h"
 
 namespace mlpwatt {
@@ -70,10 +72,13 @@ std::vector<std::unique_ptr<Learner>> enrol(const Options& options, const Compar
                                             std::ostream& err) {
   const Entry entry(options.peers);
   std::vector<std::unique_ptr<Learner>> learners;
-  learners.push_back(make_our_learner(settings.run.kernel));
-  if (entry.admits("cxx_blas") && !libraries.found.empty()) learners.push_back(make_blas_learner(libraries));
+  const bool on_gpu = options.points.device == "gpu";
+  learners.push_back(on_gpu ? make_our_device_learner("gpu", settings.run.kernel)
+                            : make_our_learner(settings.run.kernel));
+  if (!on_gpu && entry.admits("cxx_blas") && !libraries.found.empty())
+    learners.push_back(make_blas_learner(libraries));
   const DriverSetting setting{options.python.empty() ? options.folder + "/bin/python" : options.python,
-                              options.scripts, "cpu", scratch, options.limit_s};
+                              options.scripts, on_gpu ? "cuda" : "cpu", scratch, options.limit_s};
   std::vector<std::pair<std::string, std::future<std::unique_ptr<Learner>>>> starting;
   for (const std::string& name : driver_names(options.scripts)) {
     if (!entry.admits(name)) continue;
@@ -139,18 +144,22 @@ int run(Options options, Context& context) {
   if (kernel.threads == 0) kernel.threads = cores;
   settings.run.command = context.command_line();
   settings.run.protocol.window_s = options.turns.turn_s * options.turns.rounds;
+  if (options.points.device != "cpu" && options.points.device != "gpu")
+    throw UsageError(unknown_name("device", options.points.device, {"cpu", "gpu"}));
+  if (options.points.device == "gpu") require_backend("gpu");
   const std::vector<Benchmark> points = comparison_points(options.points, kernel);
   const auto is_gemm = [](const Benchmark& point) { return point.family == "cpu/gemm"; };
+  const bool on_gpu = options.points.device == "gpu";
 
   BlasLibraries& libraries = blas_libraries(options.folder);
-  report_libraries(libraries, context.err);
+  if (!on_gpu) report_libraries(libraries, context.err);
   keep_to_cores(kernel.threads);  // drivers inherit it
   Clock& clock = system_clock();
   const ScratchFolder scratch;
   std::vector<std::unique_ptr<Learner>> learners;
   if (!std::all_of(points.begin(), points.end(), is_gemm))
     learners = enrol(options, settings, libraries, scratch.path(), context.err);
-  if (options.peaks_s > 0) {
+  if (options.peaks_s > 0 && !on_gpu) {  // the peaks are the processor's
     settings.peaks = measure_peaks(kernel, options.peaks_s, clock);
     report_peaks(settings.peaks, kernel.threads, context.err);
   }
@@ -199,6 +208,8 @@ const CommandRegistration registration{
       options->kernel.dataset_source = "auto";  // times do not depend on the values
       app.add_flag("--quick", options->points.quick, "a handful of points, under 3 minutes");
       app.add_flag("--grid", options->points.grid, "search every configuration, not only the sample of them");
+      app.add_option("--device", options->points.device, "cpu, or gpu: ours and the frameworks' on the GPU")
+          ->capture_default_str();
       app.add_option("--filter", options->points.filter, "regular expression searched in the names of ours");
       app.add_option("--only", options->points.only, "gemm or training");
       app.add_option("--peers", options->peers,

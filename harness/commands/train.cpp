@@ -235,7 +235,7 @@ const CommandRegistration registration{
           ->capture_default_str()
           ->check(CLI::PositiveNumber);
       app.add_option("--backend", options->backend,
-                     "cpu, or reference (the double-precision oracle: slow, for comparison)")
+                     "cpu, gpu, or reference (the double-precision oracle: slow, for comparison)")
           ->capture_default_str();
       app.add_option("--out", options->out,
                      "results file; an existing one is appended to (default results/<host>-<date>.h5)");

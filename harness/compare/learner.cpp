@@ -11,6 +11,7 @@
 #include "cpu/mlp/engine.h"
 #include "harness/compare/driver.h"
 #include "harness/protocol/clock.h"
+#include "kernels/backend.h"
 
 namespace mlpwatt {
 namespace {
@@ -78,6 +79,41 @@ class OurLearner : public Learner {
   EngineOptions options_;
   reference::Parameters initial_;
   std::unique_ptr<MlpEngine> engine_;
+};
+
+class OurDeviceLearner : public Learner {
+ public:
+  OurDeviceLearner(const Backend& backend, const RunOptions& options) : backend_(backend), options_(options) {
+    name_ = "ours";
+    library_ = "mlpwatt";
+  }
+  std::string mode() const override { return trainer_.facts.at("algorithm"); }
+  std::map<std::string, std::string> facts() const override { return trainer_.facts; }
+  void open(const Lesson& lesson) override {
+    RunOptions options = options_;
+    options.batch = lesson.batch;
+    initial_ = lesson.initial;
+    trainer_ = backend_.make_trainer(lesson.network, *lesson.data, options, lesson.adam);
+  }
+  double loss_after(const std::vector<int>& batches, int evaluate) override {
+    trainer_.engine->set_parameters(initial_);
+    if (!batches.empty()) trainer_.engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
+    return trainer_.engine->train(&evaluate, 1);  // the loss before that step
+  }
+  double run_s(const std::vector<int>& batches, std::int64_t warm) override {
+    Clock& clock = system_clock();
+    if (warm > 0) trainer_.engine->train(batches.data(), warm);
+    const double before = clock.monotonic_s();
+    trainer_.engine->train(batches.data() + warm, static_cast<std::int64_t>(batches.size()) - warm);
+    return clock.monotonic_s() - before;
+  }
+  void close() override { trainer_.engine.reset(); }
+
+ private:
+  const Backend& backend_;
+  RunOptions options_;
+  reference::Parameters initial_;
+  Backend::Trainer trainer_;
 };
 
 class DriverLearner : public Learner {
@@ -153,6 +189,10 @@ void write_lesson(const Lesson& lesson) {
 
 std::unique_ptr<Learner> make_our_learner(const RunOptions& options) {
   return std::make_unique<OurLearner>(options);
+}
+
+std::unique_ptr<Learner> make_our_device_learner(const std::string& backend, const RunOptions& options) {
+  return std::make_unique<OurDeviceLearner>(require_backend(backend), options);
 }
 
 std::vector<std::string> driver_names(const std::string& folder) {

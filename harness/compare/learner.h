@@ -54,15 +54,18 @@ class Learner {
 
 /// The engine that `mlpwatt run` times. @param options isa, algorithm and hierarchy; threads 0 = it chooses
 std::unique_ptr<Learner> make_our_learner(const RunOptions& options);
+/// The same on a device that registered itself (kernels/backend.h).
+/// Errors: std::runtime_error when it cannot be used here, with the reason.
+std::unique_ptr<Learner> make_our_device_learner(const std::string& backend, const RunOptions& options);
 /// A straightforward trainer whose products are the BLAS's: at open() it tries each and keeps the quickest.
 /// @param libraries not empty; must outlive the learner
 std::unique_ptr<Learner> make_blas_learner(BlasLibraries& libraries);
 
 /// Where drivers are and what runs them.
 struct DriverSetting {
-  std::string python;   ///< the interpreter
-  std::string scripts;  ///< folder of the drivers
-  std::string device = "cpu";
+  std::string python;          ///< the interpreter
+  std::string scripts;         ///< folder of the drivers
+  std::string device = "cpu";  ///< or "cuda"
   std::string log_folder;
   double limit_s = 600;  ///< for one answer: compilers run inside
 };

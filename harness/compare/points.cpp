@@ -14,7 +14,7 @@ namespace {
 constexpr int kWidest = 5000;
 
 std::string name_of(const std::string& dataset, Shape shape, std::int64_t size, int depth) {
-  return fmt::format("cpu/mlp_train/{}/{}/{}/{}", dataset, shape_name(shape), size, depth);
+  return fmt::format("/mlp_train/{}/{}/{}/{}", dataset, shape_name(shape), size, depth);
 }
 
 std::set<std::string> quick_networks() {
@@ -53,15 +53,17 @@ std::vector<Benchmark> comparison_points(const PointSelection& selection, const 
   if (selection.quick && selection.grid) throw UsageError("--quick and --grid exclude each other");
   std::vector<Family> families;
   for (const Family& family : catalogue())
-    if ((family.name == "cpu/gemm" && selection.only != "training") ||
-        (family.name == "cpu/mlp_train" && selection.only != "gemm"))
+    if ((family.name == selection.device + "/gemm" && selection.only != "training") ||
+        (family.name == selection.device + "/mlp_train" && selection.only != "gemm"))
       families.push_back(family);
+  if (families.empty())
+    throw UsageError(fmt::format("this program has nothing to compare on device '{}'", selection.device));
   std::vector<Benchmark> points = select(families, options, {selection.filter, false, false});
   if (selection.grid) return points;
   const std::set<std::string> networks = selection.quick ? quick_networks() : sampled_networks();
   std::erase_if(points, [&](const Benchmark& point) {
-    if (point.family == "cpu/gemm") return selection.quick && !point.quick;
-    return !networks.contains(point.name);
+    if (point.family.ends_with("/gemm")) return selection.quick && !point.quick;
+    return !networks.contains(point.name.substr(selection.device.size()));
   });
   if (points.empty())
     throw UsageError(fmt::format("--filter '{}' matches nothing of {}; --grid searches every configuration",

@@ -9,15 +9,16 @@
 namespace mlpwatt {
 
 struct PointSelection {
-  bool quick = false;  ///< a handful, for the README's table
-  bool grid = false;   ///< every entry of the catalogue instead of the sample
-  std::string only;    ///< "", "gemm" or "training"
-  std::string filter;  ///< regular expression over the names; "" = all
+  bool quick = false;          ///< a handful, for the README's table
+  bool grid = false;           ///< every entry of the catalogue instead of the sample
+  std::string only;            ///< "", "gemm" or "training"
+  std::string device = "cpu";  ///< or "gpu"
+  std::string filter;          ///< regular expression over the names; "" = all
 };
 
-/// Entries of cpu/gemm and of cpu/mlp_train, in that order. The sample: every matrix product of the
-/// catalogue, and rectangles of four datasets of very different width, depths 2, 5 and 20, sizes 2^6 .. 2^24
-/// by fours, as far as such a network exists and no layer is wider than 5000. Errors: UsageError for an
+/// Entries of the device's gemm and mlp_train families, in that order. The sample: every matrix product of
+/// the catalogue, and rectangles of four datasets of very different width, depths 2, 5 and 20, sizes 2^6 ..
+/// 2^24 by fours, as far as such a network exists and no layer is wider than 5000. Errors: UsageError for an
 /// unknown `only`, a bad expression or when nothing is left.
 std::vector<Benchmark> comparison_points(const PointSelection& selection, const RunOptions& options);
 

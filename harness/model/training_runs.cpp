@@ -82,7 +82,9 @@ std::vector<std::int64_t> same_machines(const std::vector<Row>& machines) {
   return first;
 }
 
-void read_energy(TrainingRun& run, const Row& row) {
+void read_energy(TrainingRun& run, const Row& row, bool flagged) {
+  const std::string& quality = row.text("energy_quality");
+  if (!flagged && !quality.empty() && quality != "ok") return;
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
     if (!runs_table().has(column)) continue;
@@ -219,7 +221,8 @@ Configuration configuration_of(const Row& run) {
   return c;
 }
 
-std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::string, int>* skipped) {
+std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::string, int>* skipped,
+                                       bool flagged_energies) {
   std::vector<TrainingRun> found;
   const std::vector<Row>& runs = contents.rows(runs_table());
   const std::vector<Row>& machines = contents.rows(machine_table());
@@ -239,7 +242,7 @@ std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::s
       if (!(run.step_s > 0)) throw std::invalid_argument("no time per step");
       const double line = optional(machine.integer("line_bytes"));
       read_counters(run, row, std::isnan(line) ? 64 : line);
-      read_energy(run, row);
+      read_energy(run, row, flagged_energies);
       found.push_back(std::move(run));
     } catch (const std::exception& error) {
       if (skipped != nullptr) ++(*skipped)[error.what()];

@@ -73,7 +73,9 @@ Configuration configuration_of(const Row& run);
 
 /// Rows with status ok of the training families. Rows this program cannot explain are counted in `skipped`
 /// by reason.
+/// @param flagged_energies take energies with quality flags as well; else such a row has a time only
 std::vector<TrainingRun> training_runs(const Contents& contents,
-                                       std::map<std::string, int>* skipped = nullptr);
+                                       std::map<std::string, int>* skipped = nullptr,
+                                       bool flagged_energies = false);
 
 }  // namespace mlpwatt::model

@@ -28,6 +28,8 @@ std::vector<Column> identity_columns() {
        "JSON object of the benchmark's parameters that have no column of their own."},
       {"isa", T, "", "instruction set", "What really ran: avx512, avx2, avx2_nofma, generic, or the GPU's."},
       {"threads", O, "1", "threads", "Threads that really ran."},
+      {"device", T, "", "device", "Name of the GPU that ran it; empty for the processor."},
+      {"device_uuid", T, "", "UUID of the device", "As NVML and nvidia-smi write it."},
       {"algorithm", T, "", "algorithm", "What really ran, where a kernel has several."},
       {"binding", T, "", "thread binding", "OMP_PROC_BIND, OMP_PLACES and the processors allowed."},
       {"dataset_source", T, "", "dataset source", "file or synthetic."},
@@ -56,7 +58,9 @@ std::vector<Column> identity_columns() {
       {"quality", T, "", "quality flags",
        "ok, or space-separated flags: not_steady (the step time still "
        "drifted when the warm-up ended), few_blocks (fewer than 10), wide_interval (the longest window "
-       "ended before the interval of step_s was as tight as asked)."},
+       "ended before the interval of step_s was as tight as asked), gpu_throttled (power, heat or the board "
+       "held "
+       "its clocks down at an end of the window)."},
   };
 }
 
@@ -67,6 +71,8 @@ std::vector<Column> time_columns() {
       {"check_error", R, "1", "error of the check", "Largest error against the reference before timing.",
        "measured"},
       {"check_bound", R, "1", "bound of the check", "What the error had to stay within.", "computed"},
+      {"idle_s", R, "s", "idle time", "Before the warm-up and after the window, each; for the meters.",
+       "given"},
       {"warm_up_s", R, "s", "warm-up time", "Until the step time was steady.", "measured"},
       {"warm_up_steps", O, "1", "warm-up steps", "Steps run before the window.", "measured"},
       {"duration_s", R, "s", "window", "First to last stamp of the window.", "measured"},
@@ -92,10 +98,12 @@ std::vector<Column> counter_columns() {
   std::vector<Column> columns;
   for (const CounterName& counter : counter_vocabulary())
     for (const Provenance provenance : {Provenance::kMeasured, Provenance::kSimulated})
-      columns.push_back({counter_column(counter.name, provenance), R, counter.unit,
-                         counter.name + " per step, " + to_string(provenance),
-                         counter.description + ", per step; the exact event stands in counter_details",
-                         to_string(provenance)});
+      columns.push_back(
+          {counter_column(counter.name, provenance), R, counter.unit,
+           counter.name + (counter.share ? ", " : " per step, ") + to_string(provenance),
+           counter.description + (counter.share ? "; the exact event stands in counter_details"
+                                                : ", per step; the exact event stands in counter_details"),
+           to_string(provenance)});
   columns.push_back({"counter_details", T, "", "counter details",
                      "JSON object by counter: exact event, source, steps and threads it covers, pass, or "
                      "the reason why there is no value; native events with their values."});
@@ -141,6 +149,18 @@ std::vector<Column> energy_columns() {
       {"frequency_before_hz", R, "Hz", "processor frequency before", "Mean of all processors.", "measured"},
       {"frequency_after_hz", R, "Hz", "processor frequency after", "Mean of all processors.", "measured"},
       {"throttle_events", O, "1", "throttle events", "Of all processors, during the window.", "measured"},
+      {"gpu_temperature_before_c", R, "degC", "GPU temperature before", "Of the GPU that the kernel ran on.",
+       "measured"},
+      {"gpu_temperature_after_c", R, "degC", "GPU temperature after", "Of the GPU that the kernel ran on.",
+       "measured"},
+      {"gpu_clock_before_hz", R, "Hz", "GPU clock before", "Of its multiprocessors.", "measured"},
+      {"gpu_clock_after_hz", R, "Hz", "GPU clock after", "Of its multiprocessors.", "measured"},
+      {"gpu_memory_clock_before_hz", R, "Hz", "GPU memory clock before", "", "measured"},
+      {"gpu_memory_clock_after_hz", R, "Hz", "GPU memory clock after", "", "measured"},
+      {"gpu_throttle_before", T, "", "what held the GPU's clocks down, before",
+       "NVML's clock event reasons: none, idle, application_clocks, sw_power_cap, hw_slowdown, sync_boost, "
+       "sw_thermal, hw_thermal, hw_power_brake, display_clock. Empty: not known."},
+      {"gpu_throttle_after", T, "", "what held the GPU's clocks down, after", "As gpu_throttle_before."},
   };
   columns.insert(columns.end(), more.begin(), more.end());
   return columns;

@@ -8,6 +8,7 @@
 #include "harness/build_facts.h"
 #include "harness/run/power_rows.h"
 #include "harness/run/step_command.h"
+#include "kernels/backend.h"
 
 namespace mlpwatt {
 namespace {
@@ -58,7 +59,8 @@ void set_facts(Row& row, const std::map<std::string, std::string>& facts) {
   for (const auto& [name, value] : facts) {
     if (name == "threads")
       row.set("threads", std::int64_t{std::stoll(value)});
-    else if (name == "isa" || name == "algorithm" || name == "dataset_source" || name == "dataset_checksum")
+    else if (name == "isa" || name == "algorithm" || name == "device" || name == "device_uuid" ||
+             name == "dataset_source" || name == "dataset_checksum")
       row.set(name, value);
   }
 }
@@ -77,7 +79,11 @@ void set_cost(Row& row, const Cost& cost, const RunSettings& settings) {
   if (sets.inter_layer.total_bytes() == 0) return;
   const std::int64_t threads = row.integer("threads");
   const int units = threads > 0 ? static_cast<int>(threads) : settings.machine.hierarchy.cores;
-  const Placement placement = place(sets, settings.machine.hierarchy, units);
+  // The sets lie in the caches of whatever computes.
+  const Backend* device = find_backend(row.text("backend"));
+  const bool on_device = device != nullptr && device->unavailable().empty();
+  const Placement placement = on_device ? place(sets, device->hierarchy(), device->hierarchy().cores)
+                                        : place(sets, settings.machine.hierarchy, units);
   const auto set = [&](const std::string& letter, const WorkingSet& bytes, const std::string& level) {
     row.set("working_set_" + letter + "_bytes", bytes.total_bytes());
     row.set("working_set_" + letter + "_level", level);
@@ -159,6 +165,7 @@ class CounterObserver : public Observer {
 CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& settings, bool simulate) {
   CounterRequest request;
   request.names = settings.counters.names;
+  request.backend = benchmark.name.substr(0, benchmark.name.find('/'));
   for (const CacheLevel& level : settings.machine.hierarchy.levels)
     request.caches.push_back({level.name, level.capacity_bytes, level.associativity, level.line_bytes});
   if (simulate) request.step_command = step_command(benchmark.name, settings.kernel);
@@ -168,8 +175,9 @@ CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& se
 /// What the floor is made of has no floor of its own.
 void set_floor(Row& row, const Cost& cost, const RunSettings& settings) {
   const std::string& family = row.text("family");
-  if (!settings.peaks || row.integer("threads") < 1 || family.ends_with("/fma") ||
-      family.ends_with("/stream") || family.ends_with("/chase"))
+  // the peaks are the processor's
+  if (!settings.peaks || row.text("backend") != "cpu" || row.integer("threads") < 1 ||
+      family.ends_with("/fma") || family.ends_with("/stream") || family.ends_with("/chase"))
     return;
   const double least_s =
       floor_s(cost, cost.compulsory_bytes(), settings.peaks->of(static_cast<int>(row.integer("threads"))));
@@ -181,7 +189,12 @@ void set_floor(Row& row, const Cost& cost, const RunSettings& settings) {
 /// Whether a window that is long enough for the time has to go on for the energy.
 std::function<bool()> more_for_energy(const RunSettings& settings) {
   if (!settings.power || !settings.power->active() || !(settings.energy_target > 0)) return {};
-  return [&settings] { return settings.power->relative_uncertainty() > settings.energy_target; };
+  const double begin_s = system_clock().monotonic_s();
+  return [&settings, begin_s] {
+    // A meter that sees a quarter of the time may look certain of what it saw after a few looks.
+    return system_clock().monotonic_s() - begin_s < settings.power->least_window_s() ||
+           settings.power->relative_uncertainty() > settings.energy_target;
+  };
 }
 
 /// Why what runs is not what was asked for; "" when it is. Kernels refuse what they know they cannot do; one
@@ -235,7 +248,10 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   }
   row.set("binding", thread_binding());  // now that the kernel's threads are there
   PowerSession* power = settings.power.get();
-  if (power != nullptr) power->be_idle(power->idle_s());
+  if (power != nullptr) {
+    row.set("idle_s", power->idle_s());
+    power->be_idle(power->idle_s());
+  }
   const WarmUp warm = warm_up(*kernel, settings.protocol, clock);
   const bool simulate = settings.simulate && settings.simulate(benchmark, cost);
   CounterSession counters(settings.counters, counter_request(benchmark, settings, simulate));
@@ -248,14 +264,17 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
     power->be_idle(power->idle_s());
     set_power(record, power->result(), window.steps);
   }
-  set_machine_state(row, power_observer.before, power_observer.after);
   for (int pass = 1; pass < counters.passes(); ++pass) {  // the same steady state again, for the other events
+    // A profiler's passes hold whole sums over many steps; one block of the window is plenty.
+    const std::int64_t steps = counters.apart_only(pass) ? window.steps_per_block : window.steps;
     counters.start(pass);
-    kernel->run(window.steps);
-    counters.stop(window.steps);
+    kernel->run(steps);
+    counters.stop(steps);
   }
   if (simulate) counters.count_aside();
   set_window(row, warm, window, cost);
+  set_machine_state(row, power_observer.before, power_observer.after);
+  set_gpu_state(row, power_observer.gpus_before, power_observer.gpus_after);
   set_floor(row, cost, settings);
   set_counters(row, counters.values());
   row.set("status", "ok");

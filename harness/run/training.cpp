@@ -6,6 +6,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/mlp/engine.h"
+#include "kernels/backend.h"
 #include "kernels/nearest.h"
 #include "kernels/random.h"
 
@@ -45,6 +46,30 @@ class CpuTrainee : public Trainee {
  private:
   std::unique_ptr<MlpEngine> engine_;
   std::map<std::string, std::string> facts_;
+};
+
+/// A device's engine, found by the backend's name.
+class DeviceTrainee : public Trainee {
+ public:
+  DeviceTrainee(const Backend& backend, const Network& network, const Dataset& data,
+                const RunOptions& options, const reference::Adam& adam)
+      : facts_(data_facts(data)) {
+    Backend::Trainer trainer = backend.make_trainer(network, data, options, adam);
+    engine_ = std::move(trainer.engine);
+    facts_.merge(trainer.facts);
+    engine_->set_parameters(reference::initial_parameters(network, options.seed));
+  }
+  int train_batches() const override { return engine_->train_batches(); }
+  double train(const std::vector<int>& batches) override {
+    return engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
+  }
+  reference::Evaluation evaluate_train() override { return engine_->evaluate(Split::kTrain); }
+  reference::Evaluation evaluate_test() override { return engine_->evaluate(Split::kTest); }
+  std::map<std::string, std::string> facts() const override { return facts_; }
+
+ private:
+  std::map<std::string, std::string> facts_;
+  std::unique_ptr<MlpEngine> engine_;
 };
 
 class ReferenceTrainee : public Trainee {
@@ -91,7 +116,9 @@ std::unique_ptr<Trainee> make_trainee(const std::string& backend, const Network&
                                       const RunOptions& options, const reference::Adam& adam) {
   if (backend == "cpu") return std::make_unique<CpuTrainee>(network, data, options, adam);
   if (backend == "reference") return std::make_unique<ReferenceTrainee>(network, data, options, adam);
-  throw std::invalid_argument(unknown_name("backend", backend, {"cpu", "reference"}));
+  if (backend == "gpu")
+    return std::make_unique<DeviceTrainee>(require_backend(backend), network, data, options, adam);
+  throw std::invalid_argument(unknown_name("backend", backend, {"cpu", "gpu", "reference"}));
 }
 
 TrainingEnd train(Trainee& trainee, const TrainingPlan& plan, const std::function<double()>& clock_s,

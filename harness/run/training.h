@@ -12,7 +12,7 @@
 
 namespace mlpwatt {
 
-/// Something that learns: one of the CPU engines, or the double-precision reference.
+/// Something that learns: an engine on some device, or the double-precision reference.
 class Trainee {
  public:
   virtual ~Trainee() = default;
@@ -26,8 +26,9 @@ class Trainee {
 };
 
 /// Starts from reference::initial_parameters(network, options.seed).
-/// @param backend "cpu" or "reference"
-/// Errors: std::invalid_argument for a backend, algorithm or instruction set that does not exist here.
+/// @param backend "cpu", "gpu" or "reference"
+/// Errors: std::invalid_argument for a backend, algorithm or instruction set that does not exist;
+/// std::runtime_error for a device that cannot be used here, with the reason.
 std::unique_ptr<Trainee> make_trainee(const std::string& backend, const Network& network, const Dataset& data,
                                       const RunOptions& options, const reference::Adam& adam);
 

@@ -7,6 +7,7 @@ namespace mlpwatt {
 
 std::optional<double> CounterValue::per_step() const {
   if (!value || steps <= 0) return std::nullopt;
+  if (share) return value;
   return *value / static_cast<double>(steps);
 }
 
@@ -69,14 +70,18 @@ std::vector<std::unique_ptr<CounterSource>> make_counter_sources(CounterChoice c
   for (const CounterSourceEntry& entry : counter_sources()) {
     auto source = entry.make();
     const bool simulates = source->provenance() == Provenance::kSimulated;
-    const CounterStatus status = source->probe();
-    const bool counts_hardware =
-        !simulates && status.hardware && status.state == CounterStatus::State::kFound;
+    // Only what counts the processor makes simulating its caches superfluous.
+    bool counts_hardware = false;
+    if (!simulates && source->serves("cpu")) {
+      const CounterStatus status = source->probe();
+      counts_hardware = status.hardware && status.state == CounterStatus::State::kFound;
+    }
     // A name must not be simulated in one row and measured in the next because some event was busy:
     // where there is a PMU, `auto` never simulates.
     if (simulates && (choice == CounterChoice::kPapi || (choice == CounterChoice::kAuto && hardware)))
       continue;
-    if (!simulates && choice == CounterChoice::kSimulate && entry.name == "papi") continue;
+    if (!simulates && choice == CounterChoice::kSimulate && (entry.name == "papi" || !source->serves("cpu")))
+      continue;
     hardware = hardware || counts_hardware;
     sources.push_back(std::move(source));
   }
@@ -86,6 +91,14 @@ std::vector<std::unique_ptr<CounterSource>> make_counter_sources(CounterChoice c
 struct CounterSession::Member {
   std::unique_ptr<CounterSource> source;
   CounterPlan plan;
+
+  int passes() const { return static_cast<int>(plan.passes.size()); }
+  /// Pass of the session in which its own first one comes.
+  int first_pass() const { return source->apart() ? 1 : 0; }
+  /// Whether it counts in this pass of the session.
+  bool counts_in(int pass) const {
+    return source->in_window() && pass >= first_pass() && pass < first_pass() + passes();
+  }
 };
 
 CounterSession::CounterSession(const CounterSelection& selection, CounterRequest request)
@@ -113,6 +126,7 @@ void CounterSession::deal(CounterRequest request) {
   }
   for (Member& member : members_) {
     if (open.empty()) break;
+    if (!member.source->serves(request.backend)) continue;
     request.names = open;
     open.clear();
     const CounterStatus status = member.source->probe();
@@ -130,10 +144,14 @@ void CounterSession::deal(CounterRequest request) {
       if (value == values_.end()) continue;
       value->reason += (value->reason.empty() ? "" : " | ") + member.source->name() + ": " + reason;
     }
-    if (member.source->in_window()) passes_ = std::max(passes_, static_cast<int>(member.plan.passes.size()));
+    if (member.source->in_window()) passes_ = std::max(passes_, member.first_pass() + member.passes());
   }
+  const bool any = std::any_of(members_.begin(), members_.end(),
+                               [&](const Member& member) { return member.source->serves(request.backend); });
   for (CounterValue& value : values_)
-    if (value.reason.empty() && members_.empty()) value.reason = "no counter source was chosen";
+    if (value.reason.empty() && !any)
+      value.reason =
+          members_.empty() ? "no counter source was chosen" : "no counter source for the " + request.backend;
 }
 
 int CounterSession::passes() const { return passes_; }
@@ -144,11 +162,16 @@ bool CounterSession::has_aside() const {
   });
 }
 
+bool CounterSession::apart_only(int pass) const {
+  return pass > 0 && std::none_of(members_.begin(), members_.end(), [pass](const Member& member) {
+           return !member.source->apart() && member.counts_in(pass);
+         });
+}
+
 void CounterSession::start(int pass) {
   current_ = pass;
   for (Member& member : members_)
-    if (member.source->in_window() && pass < static_cast<int>(member.plan.passes.size()))
-      member.source->start(pass);
+    if (member.counts_in(pass)) member.source->start(pass - member.first_pass());
 }
 
 namespace {
@@ -167,9 +190,8 @@ void take(std::vector<CounterValue>& values, std::vector<CounterValue> counted, 
 void CounterSession::stop(std::int64_t steps) {
   // Reverse order of start, so that no source counts the starting and stopping of one asked later.
   for (auto member = members_.rbegin(); member != members_.rend(); ++member)
-    if (member->source->in_window() && current_ >= 0 &&
-        current_ < static_cast<int>(member->plan.passes.size()))
-      take(values_, member->source->stop(steps), current_, static_cast<int>(member->plan.passes.size()));
+    if (current_ >= 0 && member->counts_in(current_))
+      take(values_, member->source->stop(steps), current_, member->first_pass() + member->passes());
   current_ = -1;
 }
 

@@ -24,6 +24,7 @@ struct CounterName {
   std::string name;         ///< "l1_miss": stem of the column
   std::string unit;         ///< "1", "B" or "s"
   std::string description;  ///< one line for `mlpwatt list --counters` and the file's long_name
+  bool share = false;       ///< a part of a whole, not a count: the same for one step as for many
 };
 
 /// Every name a source may deliver besides its own native events, in the order of the columns.
@@ -71,6 +72,7 @@ struct CounterRequest {
                                           ///< valgrind bracket (meters/counters/valgrind_bracket.h); empty =
                                           ///< this kernel cannot be simulated
   std::int64_t step_command_steps = 1;    ///< how many steps that command counts
+  std::string backend = "cpu";            ///< what runs the steps: "cpu" or "gpu"
   std::string step_command_facts;  ///< what that command runs, for the record: "isa avx2_nofma, 1 thread"
   int threads = 0;                 ///< of the kernel's team; 0 = not known
   double time_limit_s = 60;        ///< of everything done aside from the window
@@ -93,8 +95,9 @@ struct CounterValue {
   int pass = 0, passes = 1;  ///< counted in which repetition of the window
   bool multiplexed = false;  ///< time-sliced and scaled up, hence an estimate
   double running_share = 1;  ///< share of the window the event was really counted (multiplexing)
+  bool share = false;        ///< as CounterName::share
 
-  /// Per step; empty when there is no value.
+  /// Per step (a share: as it is); empty when there is no value.
   std::optional<double> per_step() const;
 };
 
@@ -130,6 +133,11 @@ class CounterSource {
   virtual Provenance provenance() const = 0;
   /// In the window (start, steps, stop), or aside from it: `stop` alone does the work, at any time.
   virtual bool in_window() const = 0;
+  /// Counting disturbs the time and the watts: each pass is a repetition of the steady state after the
+  /// window, never the window itself.
+  virtual bool apart() const { return false; }
+  /// Whether it counts what this backend ("cpu", "gpu") does.
+  virtual bool serves(const std::string& backend) const { return backend == "cpu"; }
   /// Never throws.
   virtual CounterStatus probe() = 0;
   virtual CounterPlan prepare(const CounterRequest& request) = 0;
@@ -173,6 +181,8 @@ class CounterSession {
   CounterSession& operator=(const CounterSession&) = delete;
 
   int passes() const;  ///< in-window passes; at least 1, also with nothing to count
+  /// Whether a pass serves only sources that count apart from the window: it need not be as long as one.
+  bool apart_only(int pass) const;
   bool has_aside() const;
   void start(int pass);
   void stop(std::int64_t steps);

@@ -100,6 +100,7 @@ class OperatingSystemSource : public CounterSource {
   std::string name() const override { return "os"; }
   Provenance provenance() const override { return Provenance::kMeasured; }
   bool in_window() const override { return true; }
+  bool serves(const std::string&) const override { return true; }  // the host has its part in every kernel
   CounterStatus probe() override {
     return {CounterStatus::State::kFound, "software counters of this process (getrusage, /proc/self/task)",
             "", false};

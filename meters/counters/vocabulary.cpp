@@ -10,6 +10,7 @@ namespace mlpwatt {
 
 const std::vector<CounterName>& counter_vocabulary() {
   static const std::vector<CounterName> table{
+      {"l1_bytes", "B", "traffic between the registers and the first-level cache"},
       {"l1_access", "1", "loads and stores that asked the first-level data cache"},
       {"l1_miss", "1", "first-level data cache misses, loads and stores"},
       {"l2_access", "1", "requests to the second-level cache"},
@@ -22,6 +23,8 @@ const std::vector<CounterName>& counter_vocabulary() {
       {"instructions", "1", "instructions completed"},
       {"cycles", "1", "core clock cycles"},
       {"fp_ops", "1", "floating-point operations"},
+      {"occupancy", "1", "achieved occupancy: warps under way, of those that a multiprocessor can hold",
+       true},
       {"stall", "1", "cycles in which no instruction could proceed for want of a resource"},
       {"tlb_miss", "1", "data translation look-aside buffer misses"},
       {"page_faults", "1", "page faults"},
@@ -96,7 +99,7 @@ const std::vector<std::string>& default_counters() {
   static const std::vector<std::string> names{
       "l1_miss",     "l2_miss",          "l3_miss",    "instructions", "cycles",   "tlb_miss",
       "stall",       "fp_ops",           "l1_access",  "l2_bytes",     "l3_bytes", "dram_bytes",
-      "page_faults", "context_switches", "migrations", "task_clock_s"};
+      "page_faults", "context_switches", "migrations", "task_clock_s", "l1_bytes", "occupancy"};
   return names;
 }
 

@@ -30,6 +30,11 @@ NvmlLibrary::NvmlLibrary(const std::string& path) {
   find(field_values, "nvmlDeviceGetFieldValues", false);
   find(power_limit_mw, "nvmlDeviceGetEnforcedPowerLimit", false);
   find(mig_mode, "nvmlDeviceGetMigMode", false);
+  find(clock_mhz, "nvmlDeviceGetClockInfo", false);
+  find(temperature_c, "nvmlDeviceGetTemperature", false);
+  find(clock_reasons, "nvmlDeviceGetCurrentClocksEventReasons", false);
+  if (clock_reasons == nullptr)  // its name before driver 535
+    find(clock_reasons, "nvmlDeviceGetCurrentClocksThrottleReasons", false);
   if (const int status = start(); status != kNvmlSuccess) {
     const std::string reason = text(status);
     dlclose(handle_);

@@ -60,6 +60,10 @@ class NvmlLibrary {
   int (*device_by_uuid)(const char*, NvmlDevice*) = nullptr;
   int (*device_uuid)(NvmlDevice, char*, unsigned) = nullptr;
   int (*device_name)(NvmlDevice, char*, unsigned) = nullptr;
+  // nullptr where the driver is older than the call
+  int (*clock_mhz)(NvmlDevice, int type, unsigned*) = nullptr;
+  int (*temperature_c)(NvmlDevice, int sensor, unsigned*) = nullptr;
+  int (*clock_reasons)(NvmlDevice, unsigned long long*) = nullptr;
   int (*power_usage_mw)(NvmlDevice, unsigned*) = nullptr;
   int (*energy_mj)(NvmlDevice, unsigned long long*) = nullptr;
   int (*field_values)(NvmlDevice, int, NvmlField*) = nullptr;   ///< nullptr in old drivers

@@ -36,6 +36,7 @@ def loss_of(task):
 
 class TorchPeer:
     compiled = False  # whether forward + loss and the optimiser's step go through torch.compile
+    graph = False  # whether a whole step is captured as a CUDA graph
 
     def __init__(self, threads, device):
         torch.set_num_threads(threads)
@@ -43,6 +44,10 @@ class TorchPeer:
         torch.set_float32_matmul_precision("highest")
         if device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("this PyTorch sees no CUDA device")
+        if self.graph and device != "cuda":
+            raise RuntimeError(f"CUDA graphs need a CUDA device, not {device}")
+        # fp32 means fp32: no tf32 behind its back
+        torch.backends.cuda.matmul.allow_tf32 = False
         self.device = torch.device(device)
         self.library = f"torch {torch.__version__}"
 
@@ -61,7 +66,8 @@ class TorchPeer:
         adam = self.job.adam
         self.network = Network(self.job, self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=adam.learning_rate,
-                                          betas=(adam.beta1, adam.beta2), eps=adam.epsilon, fused=True)
+                                          betas=(adam.beta1, adam.beta2), eps=adam.epsilon, fused=True,
+                                          capturable=self.graph)
         network, loss = self.network, loss_of(self.job.task)
 
         def forward(x, y):
@@ -69,9 +75,44 @@ class TorchPeer:
 
         self.forward, self.update = forward, self.optimizer.step
         if self.compiled:
-            self.forward, self.update = torch.compile(forward), torch.compile(self.optimizer.step)
+            # On a GPU the mode that tunes kernels and captures graphs; on the CPU it only takes longer to compile.
+            mode = "max-autotune" if self.device.type == "cuda" else "default"
+            self.forward = torch.compile(forward, mode=mode)
+            self.update = torch.compile(self.optimizer.step, mode=mode)
+        if self.graph:
+            self.capture()
+
+    def capture(self):
+        """One whole step in one graph, over a batch copied to where the graph looks for it."""
+        self.static_x, self.static_y = self.x[0].clone(), self.y[0].clone()
+        saved = [parameter.detach().clone() for parameter in self.network.parameters()]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # three warm-up steps, as PyTorch's documentation asks
+            for _ in range(3):
+                self.optimizer.zero_grad(set_to_none=True)
+                self.forward(self.static_x, self.static_y).backward()
+                self.update()
+        torch.cuda.current_stream().wait_stream(side)
+        self.captured = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(self.captured):
+            self.forward(self.static_x, self.static_y).backward()
+            self.update()
+        # as if nothing had been trained yet, in the very memory that the graph works in
+        with torch.no_grad():
+            for parameter, value in zip(self.network.parameters(), saved):
+                parameter.copy_(value)
+            for state in self.optimizer.state.values():
+                for tensor in state.values():
+                    tensor.zero_()
 
     def step(self, batch):
+        if self.graph:
+            self.static_x.copy_(self.x[batch])
+            self.static_y.copy_(self.y[batch])
+            self.captured.replay()
+            return
         self.forward(self.x[batch], self.y[batch]).backward()
         self.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -100,3 +141,4 @@ class TorchPeer:
 
     def close(self):
         self.x = self.y = self.network = self.optimizer = self.forward = self.update = None
+        self.captured = self.static_x = self.static_y = None

@@ -8,6 +8,8 @@ def peer(threads, device):
     peer = TorchPeer(threads, device)
     peer.compiled = True
     peer.mode = "torch.compile of forward + loss and of the fused Adam step"
+    if device == "cuda":
+        peer.mode += ", max-autotune"
     return peer
 
 

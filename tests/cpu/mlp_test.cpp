@@ -8,7 +8,7 @@
 #include <limits>
 #include <random>
 
-#include "cpu/mlp/check.h"
+#include "kernels/mlp_check.h"
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"

@@ -81,6 +81,20 @@ int nvmlDeviceGetEnforcedPowerLimit(void* handle, unsigned* limit_mw) {
   *limit_mw = static_cast<unsigned>(gpu(handle)->limit_w * 1000);
   return *limit_mw > 0 ? 0 : 3;
 }
+int nvmlDeviceGetClockInfo(void* handle, unsigned type, unsigned* mhz) {
+  if (type != 1 && type != 2) return 2;
+  *mhz = type == 1 ? gpu(handle)->clock_mhz : gpu(handle)->memory_clock_mhz;
+  return static_cast<int>(gpu(handle)->status);
+}
+int nvmlDeviceGetTemperature(void* handle, unsigned sensor, unsigned* celsius) {
+  if (sensor != 0) return 2;
+  *celsius = gpu(handle)->temperature_c;
+  return static_cast<int>(gpu(handle)->status);
+}
+int nvmlDeviceGetCurrentClocksEventReasons(void* handle, unsigned long long* reasons) {
+  *reasons = gpu(handle)->reasons;
+  return static_cast<int>(gpu(handle)->status);
+}
 int nvmlDeviceGetMigMode(void* handle, unsigned* current, unsigned* pending) {
   *current = *pending = gpu(handle)->mig ? 1 : 0;
   return 0;

@@ -12,10 +12,12 @@ struct FakeGpu {
   std::atomic<double> average_w{0}, instant_w{0}, usage_w{0}, energy_j{0}, limit_w{0};
   std::atomic<bool> has_average{true}, has_instant{true}, has_energy{true}, mig{false};
   std::atomic<unsigned> value_type{1};
+  std::atomic<unsigned> clock_mhz{1980}, memory_clock_mhz{2619}, temperature_c{45};
+  std::atomic<unsigned long long> reasons{0};
 };
 
 struct FakeNvml {
-  FakeGpu gpus[4];
+  FakeGpu gpus[32];
   std::atomic<int> count{0};
   std::atomic<int> init_status{0};
   std::atomic<double> hang_s{0};  ///< every reading takes this long

@@ -155,6 +155,24 @@ TEST(Model, RepetitionsBecomeOneConfigurationAndTheirScatterIsReported) {
   for (const Row& row : tables.at(&model_tests_table())) EXPECT_NEAR(row.real("repeat_sd"), 0.1, 0.03);
 }
 
+TEST(Model, FlaggedEnergiesAreLeftOutUnlessAskedFor) {
+  Contents contents = synthetic_contents("traffic", kPrices, 4, 0);
+  std::vector<Row>& rows = contents.rows(runs_table());
+  for (Row& row : rows) row.set("step_energy_j_measured", 2.0);
+  rows[0].set("energy_quality", "ok");
+  rows[1].set("energy_quality", "under_sampled");
+  rows[2].set("energy_quality", "dropout lost");
+  const auto with_energy = [&](bool flagged) {
+    int count = 0;
+    for (const TrainingRun& run : training_runs(contents, nullptr, flagged))
+      count += run.energy_j.contains("measured");
+    return count;
+  };
+  EXPECT_EQ(with_energy(false), 2) << "the ok one, and one of a file without flags";
+  EXPECT_EQ(with_energy(true), 4);
+  EXPECT_EQ(training_runs(contents).size(), 4u) << "their times are as good as others";
+}
+
 TEST(Model, PredictsFromTheRowsOfTheFile) {
   Contents contents = synthetic_contents("traffic", kPrices, 160, 0.02);
   const std::vector<TrainingRun> runs = runs_of(contents);

@@ -283,7 +283,33 @@ TEST(PapiSource, CountersOfKnownValueThroughPapi) {
     EXPECT_EQ(find(values, "sde:::mlpwatt_test::LINES").value, 10 * repeat);
   }
 }
+
+TEST(PapiGpuSource, CountsByItsComponentApartFromTheWindow) {
+  papi_handle_t handle = papi_sde_init("mlpwatt_gpu");
+  static long long fma = 0;
+  papi_sde_register_counter(handle, "FMA", PAPI_SDE_RO | PAPI_SDE_DELTA, PAPI_SDE_long_long, &fma);
+  auto source =
+      make_papi_gpu_source({{"fp_ops", {"sde:::mlpwatt_gpu::FMA", "sde:::mlpwatt_gpu::FMA"}}}, "sde");
+  EXPECT_TRUE(source->apart());
+  EXPECT_TRUE(source->serves("gpu"));
+  EXPECT_FALSE(source->serves("cpu"));
+  ASSERT_EQ(source->probe().state, CounterStatus::State::kFound) << source->probe().detail;
+  ASSERT_EQ(prepare(*source, {"fp_ops", "PAPI_TOT_CYC"}, 1).passes.size(), 1u);
+  source->start(0);
+  fma += 50;
+  const auto values = source->stop(10);
+  ASSERT_EQ(values.size(), 1u);
+  EXPECT_EQ(values[0].value, 100) << values[0].reason;
+  EXPECT_EQ(values[0].source, "papi_gpu");
+}
 #endif
+
+TEST(PapiGpuSource, WithoutTheComponentItSaysSo) {
+  auto source = make_papi_gpu_source(papi_gpu_recipes(), "no_such_component");
+  const CounterStatus status = source->probe();
+  EXPECT_EQ(status.state, CounterStatus::State::kAbsent);
+  EXPECT_EQ(status.detail, "PAPI was built without its no_such_component component");
+}
 
 }  // namespace
 }  // namespace mlpwatt

@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "meters/gpu_state.h"
+#include "meters/power_session.h"
 #include "tests/support/meter_case.h"
 #include "tests/support/nvml_fixture.h"
 
@@ -137,6 +139,55 @@ TEST(NvmlMeter, ChosenGpusOnly) {
   MeterProbe probe = open_with(nvml, {{"gpus", {"GPU-bb"}}});
   ASSERT_EQ(probe.meters.size(), 2u);
   EXPECT_EQ(values(*probe.meters[1]), (Values{{"gpu:GPU-bb:energy", 1000}}));
+}
+
+TEST(GpuStates, ClocksTemperatureAndReasonsOfEachGpu) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 100);
+  FakeGpu& hot = nvml.add("GPU-bb", 700);
+  hot.temperature_c = 88;
+  hot.clock_mhz = 1200;
+  hot.reasons = 0x4 | 0x40;
+  FakeGpu& lost = nvml.add("GPU-cc", 0);
+  lost.status = 15;
+  {
+    const GpuStates states(nvml.path);
+    const auto read = states.read();
+    ASSERT_EQ(read.size(), 3u);
+    EXPECT_EQ(read[0].clock_hz, 1980e6);
+    EXPECT_EQ(read[0].memory_clock_hz, 2619e6);
+    EXPECT_EQ(read[0].temperature_c, 45);
+    EXPECT_EQ(read[0].reasons, 0u);
+    EXPECT_EQ(read[1].uuid, "GPU-bb");
+    EXPECT_EQ(read[1].clock_hz, 1200e6);
+    EXPECT_EQ(read[1].temperature_c, 88);
+    EXPECT_EQ(reasons_text(read[1].reasons.value_or(0)), "sw_power_cap hw_thermal");
+    EXPECT_FALSE(read[2].clock_hz || read[2].temperature_c || read[2].reasons) << "absent, not 0";
+  }
+  EXPECT_EQ(nvml.script->running, 0);
+  EXPECT_TRUE(GpuStates("libno-such-thing.so.1").read().empty());
+}
+
+TEST(GpuStates, IdlenessAndClocksThatSomebodySetAreNoThrottling) {
+  EXPECT_EQ(slowing_reasons(0x1 | 0x2 | 0x10 | 0x100), 0u);
+  EXPECT_EQ(slowing_reasons(0x1 | 0x20), 0x20u);
+  EXPECT_EQ(reasons_text(0), "none");
+  EXPECT_EQ(reasons_text(0x1), "idle");
+  EXPECT_EQ(reasons_text(std::uint64_t{1} << 40), "unknown");
+}
+
+TEST(GpuStates, AWindowIsLongEnoughForWhatItsMetersSee) {
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 300);
+  MeterProbe probe = open_with(nvml);
+  ASSERT_EQ(probe.meters.size(), 2u);
+  EXPECT_DOUBLE_EQ(least_window_s(probe.meters[0]->channels()[0]), 10) << "averages over a second";
+  EXPECT_DOUBLE_EQ(least_window_s(probe.meters[0]->channels()[1]), 5) << "sees 25 ms of 100";
+  EXPECT_DOUBLE_EQ(least_window_s(probe.meters[1]->channels()[0]), 5) << "steps every 100 ms";
+  Channel plain;
+  plain.kind = ReadingKind::kInstantPower;
+  plain.update_period_s = 1;
+  EXPECT_DOUBLE_EQ(least_window_s(plain), 10);
 }
 
 TEST(NvmlMeter, NoLibraryNoDriverNoGpu) {

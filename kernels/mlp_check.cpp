@@ -1,4 +1,4 @@
-#include "cpu/mlp/check.h"
+#include "kernels/mlp_check.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,11 +7,6 @@
 namespace mlpwatt {
 
 namespace {
-// float32 sums of up to a few thousand terms against double: 1e-7 a rounding, growing with depth.
-constexpr double kGradientTolerance = 5e-4;
-constexpr double kLossTolerance = 2e-4;
-constexpr double kMeanMoveTolerance = 0.05;  // of the distance steps * learning rate
-
 std::string format(const char* text, const std::string& name, double got, double want, double bound) {
   char line[240];
   std::snprintf(line, sizeof line, text, name.c_str(), got, want, bound);
@@ -54,11 +49,12 @@ Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t te
 }
 
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
-                              const reference::Adam& adam, std::uint64_t seed, int steps) {
+                              const reference::Adam& adam, std::uint64_t seed, int steps,
+                              const MlpTolerance& tolerance) {
   const reference::Parameters initial = reference::initial_parameters(network, seed);
   engine.set_parameters(initial);
   reference::Trainer oracle(network, initial, adam);
-  Check verdict{true, "", 0, kGradientTolerance};
+  Check verdict{true, "", 0, tolerance.gradient};
   for (int s = 0; s < steps; ++s) {
     const int b = s % engine.train_batches();
     const std::int64_t first = std::int64_t{b} * batch,
@@ -68,7 +64,7 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
     reference::Parameters gradients;
     if (s == 0) oracle.loss_and_gradients(x, y, rows, gradients);
     const double want = oracle.step(x, y, rows), got = engine.train(&b, 1);
-    const double bound = kLossTolerance * (1 + std::abs(want));
+    const double bound = tolerance.loss * (1 + std::abs(want));
     if (!(std::abs(got - want) <= bound))
       return {
           false,
@@ -83,7 +79,7 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
         const auto& wanted = bias ? gradients.biases[k] : gradients.weights[k];
         const Difference d =
             compare(bias ? moments.biases[k] : moments.weights[k], wanted, 1 / (1 - adam.beta1));
-        const double allowed = kGradientTolerance * d.largest + 1e-9;
+        const double allowed = tolerance.gradient * d.largest + 1e-9;
         if (!(d.error <= allowed))
           return {false,
                   format("%s: %.9g, reference %.9g, bound %.3g", name + "[" + std::to_string(d.index) + "]",
@@ -102,7 +98,7 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
       total += std::abs(moved.biases[k][i] - oracle.parameters().biases[k][i]);
   }
   const double mean = total / static_cast<double>(count),
-               bound = kMeanMoveTolerance * steps * adam.learning_rate;
+               bound = tolerance.mean_move * steps * adam.learning_rate;
   if (!(mean <= bound))
     return {false,
             format("%s differ by %.3g on average after training (%.0f steps), bound %.3g", "parameters", mean,

@@ -1,0 +1,15 @@
+#pragma once
+// The compiled kernels, one file a precision (each is compiled on its own).
+
+#include <vector>
+
+#include "gpu/gemm/gemm.h"
+
+namespace mlpwatt::gpu {
+
+std::vector<GemmVariant> fp32_variants();
+std::vector<GemmVariant> tf32_variants();
+std::vector<GemmVariant> bf16_variants();
+std::vector<GemmVariant> wgmma_variants();
+
+}  // namespace mlpwatt::gpu

@@ -1,0 +1,177 @@
+// The catalogue's gpu/mlp_train/<dataset>/<shape>/<size>/<depth>: one training step (forward, loss, backward,
+// Adam) of every network of the study's grid, on the device; and the backend that commands train with.
+
+#include "gpu/mlp/mlp_train.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "gpu/mlp/engine.h"
+#include "gpu/mlp/order.h"
+#include "kernels/backend.h"
+#include "kernels/mlp_check.h"
+
+namespace mlpwatt::gpu {
+namespace {
+
+/// Kernels of one run mostly share a dataset: the last one loaded is kept.
+std::shared_ptr<const Dataset> shared_dataset(const std::string& name, const DatasetOptions& options) {
+  static std::mutex mutex;
+  static std::string last_key;
+  static std::shared_ptr<const Dataset> last;
+  const std::string key = name + '\n' + options.data_dir + '\n' +
+                          std::to_string(static_cast<int>(options.source)) + '\n' +
+                          std::to_string(options.seed);
+  const std::lock_guard lock(mutex);
+  if (key != last_key) {
+    last = std::make_shared<const Dataset>(load_dataset(name, options));
+    last_key = key;
+  }
+  return last;
+}
+
+EngineOptions engine_options(const RunOptions& options) {
+  EngineOptions engine;
+  engine.algorithm = options.algorithm;
+  engine.batch = options.batch;
+  return engine;
+}
+
+std::map<std::string, std::string> engine_facts(const Engine& engine) {
+  std::map<std::string, std::string> facts = device_facts();
+  facts["isa"] = "sm_" + std::to_string(device().capability);
+  facts["threads"] = std::to_string(engine.threads());
+  facts["algorithm"] = std::string(engine.algorithm()) + " " + engine.layout();
+  return facts;
+}
+
+class MlpTrainKernel : public Kernel {
+ public:
+  MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
+      : network_(network),
+        dataset_(std::move(dataset)),
+        options_(options),
+        engine_options_(engine_options(options)) {}
+
+  void set_up() override {
+    data_ = shared_dataset(dataset_, options_.dataset);
+    engine_ = make_engine(network_, *data_, engine_options_);
+    engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
+    order_ = make_order(engine_->train_batches(), options_.seed, kOrder);
+  }
+
+  Check check() override {
+    // The same engine on the first rows: ten steps of whole batches where the scalar reference can follow in
+    // time, fewer rows and steps for larger networks.
+    constexpr double kReferenceMacs = 3e8;  // ~0.3 s
+    const double macs_per_row = 3.0 * static_cast<double>(network_.parameters());
+    const int rows = static_cast<int>(
+        std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(options_.batch)));
+    const int steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / rows, 1.0, 10.0));
+    const Dataset part = first_rows(*data_, rows + rows / 2, rows);
+    EngineOptions options = engine_options_;
+    options.batch = rows;
+    options.algorithm = engine_->algorithm();
+    options.blocks = engine_->blocks();
+    const auto engine = make_engine(network_, part, options);
+    return check_against_reference(*engine, network_, part, rows, options.adam, options_.seed, steps,
+                                   tolerance_of(engine_->algorithm()));
+  }
+
+  void run(std::int64_t steps) override {
+    while (steps > 0) {
+      const std::int64_t here = std::min<std::int64_t>(steps, kOrder - next_);
+      loss_ = engine_->train_on_device(order_.data() + next_, here);
+      next_ = (next_ + here) % kOrder;
+      steps -= here;
+    }
+  }
+
+  Cost cost() const override {
+    return mlp_train_epoch_mean_cost(network_, options_.batch, data_->rows, data_->train_rows());
+  }
+
+  std::map<std::string, std::string> facts() const override {
+    std::map<std::string, std::string> facts = engine_facts(*engine_);
+    facts["dataset_source"] = data_->source;
+    facts["dataset_checksum"] = data_->checksum;
+    return facts;
+  }
+
+ private:
+  static constexpr int kOrder = 4096;  // then it starts again
+  Network network_;
+  std::string dataset_;
+  RunOptions options_;
+  EngineOptions engine_options_;
+  std::shared_ptr<const Dataset> data_;
+  std::unique_ptr<Engine> engine_;
+  Buffer<int> order_;
+  std::int64_t next_ = 0;
+  double loss_ = 0;
+};
+
+/// The quick suite's networks: the shipped dataset, one or two sizes for each engine.
+bool is_quick(const std::string& dataset, Shape shape, std::int64_t size, int depth) {
+  struct Pick {
+    Shape shape;
+    std::int64_t size;
+    int depth;
+  };
+  static constexpr Pick kPicks[] = {{Shape::kRectangle, 64, 2},      {Shape::kRectangle, 256, 4},
+                                    {Shape::kTrapezoid, 4096, 5},    {Shape::kRectangleResidual, 65536, 6},
+                                    {Shape::kRectangle, 262144, 5},  {Shape::kRectangle, 1048576, 3},
+                                    {Shape::kRectangle, 16777216, 5}};
+  return dataset == "wine_quality_white" &&
+         std::any_of(std::begin(kPicks), std::end(kPicks),
+                     [&](const Pick& p) { return p.shape == shape && p.size == size && p.depth == depth; });
+}
+
+void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& visit) {
+  for (const DatasetInfo& info : all_datasets())
+    for (const mlpwatt::Shape shape : all_shapes())
+      for (const std::int64_t size : all_sizes())
+        for (const int depth : all_depths()) {
+          if (canonical_shape(shape, depth) != shape) continue;  // depth-2 duplicates
+          Benchmark benchmark;
+          benchmark.name = "gpu/mlp_train/" + info.name + "/" + shape_name(shape) + "/" +
+                           std::to_string(size) + "/" + std::to_string(depth);
+          benchmark.family = "gpu/mlp_train";
+          benchmark.parameters = {{"dataset", info.name},
+                                  {"shape", shape_name(shape)},
+                                  {"size", size},
+                                  {"depth", std::int64_t{depth}}};
+          benchmark.quick = is_quick(info.name, shape, size, depth);
+          benchmark.unavailable = why_unavailable();
+          // Whether the network exists is found out when it is made: the search is too slow for 27,300 names.
+          benchmark.make = [info, shape, size, depth](const RunOptions& o) {
+            return make_mlp_train(make_network(shape, size, depth, info.features, info.outputs, info.task),
+                                  info.name, o);
+          };
+          visit(benchmark);
+        }
+}
+
+const FamilyRegistration registration{
+    {"gpu/mlp_train", "gpu",
+     "training steps of the study's networks on the GPU: <dataset>/<shape>/<size>/<depth>", enumerate}};
+
+Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
+                              const reference::Adam& adam) {
+  EngineOptions engine = engine_options(options);
+  engine.adam = adam;
+  std::unique_ptr<Engine> made = make_engine(network, data, engine);
+  std::map<std::string, std::string> facts = engine_facts(*made);
+  return {std::move(made), std::move(facts)};
+}
+
+const BackendRegistration backend{{"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer}};
+
+}  // namespace
+
+std::unique_ptr<Kernel> make_mlp_train(const Network& network, const std::string& dataset,
+                                       const RunOptions& options) {
+  return std::make_unique<MlpTrainKernel>(network, dataset, options);
+}
+
+}  // namespace mlpwatt::gpu

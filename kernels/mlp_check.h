@@ -1,0 +1,33 @@
+#pragma once
+// A training engine against the double-precision reference: what Kernel::check and the tests call.
+
+#include "kernels/dataset.h"
+#include "kernels/kernel.h"
+#include "kernels/mlp_engine.h"
+#include "kernels/network.h"
+
+namespace mlpwatt {
+
+/// How far an engine may be from the reference.
+struct MlpTolerance {
+  double gradient = 5e-4;   ///< of the largest of its tensor
+  double loss = 2e-4;       ///< of 1 + loss
+  double mean_move = 0.05;  ///< of the distance steps * learning rate
+};
+/// float32 sums of up to a few thousand terms against double: 1e-7 a rounding, growing with depth.
+inline constexpr MlpTolerance kFloat32Tolerance{};
+
+/// Runs `steps` steps over the training batches 0, 1, ... (cyclic) on `engine` and on the reference from the
+/// same parameters. Passes when the first step's gradients agree by name within `tolerance.gradient` of each
+/// layer's largest, every later mean loss within `tolerance.loss` of the reference's, and the parameters have
+/// moved together (Adam turns the sign of a vanishing gradient into a whole step, so single parameters may
+/// differ by steps; their mean may not).
+/// @param batch the batch size `engine` was made with
+Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
+                              const reference::Adam& adam, std::uint64_t seed, int steps,
+                              const MlpTolerance& tolerance = kFloat32Tolerance);
+
+/// The first `train_rows` training and `test_rows` test rows of `data`.
+Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows);
+
+}  // namespace mlpwatt
