@@ -197,8 +197,13 @@ class FusedEngine : public MlpEngine {
         long p = first;
         do {  // once at least: a thread without rows still owes a gradient of zeros
           const long next = std::min(last, p + plan_.chunk_panels);
+          // The data of a chunk to come, while this one is worked on (a whole batch of it would not fit L2).
+          const float* data_to_come = !plan_.chunked  ? nullptr
+                                      : next < last   ? layer_input(train_, batch, next, 0)
+                                      : s + 1 < count ? layer_input(train_, batches[s + 1], first, 0)
+                                                      : nullptr;
           loss += forward(train_, batch, p, next, true, nullptr);
-          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size());
+          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(), data_to_come);
           p = next;
         } while (p < last);
         const AdamStep step = schedule.next();
@@ -313,7 +318,8 @@ class FusedEngine : public MlpEngine {
   }
 
   /// Back through panels [first, last); the gradients by rows go to this thread's copy.
-  void backward(int batch, long first, long last, bool accumulate, float* gradient) {
+  void backward(int batch, long first, long last, bool accumulate, float* gradient,
+                const float* data_to_come) {
     for (int k = network_.depth() - 1; k >= 0; --k) {
       Workspace::Layer& layer = space_.layers[k];
       if (!plan_.by_outputs[k]) {
@@ -321,6 +327,7 @@ class FusedEngine : public MlpEngine {
         work.gradient = gradient + layout_.weights(k);
         work.bias_gradient = gradient + layout_.biases(k);
         work.accumulate = accumulate;
+        if (k == 0) work.next_in = data_to_come;
         kernels_.weight_gradient(work);
       }
       if (k == 0) break;  // nobody wants the gradient at the data

@@ -52,6 +52,8 @@ struct PanelGradient {
   std::int64_t gradient_row;
   float* bias_gradient;
   bool accumulate;
+  /// What will be read as `in` next, from memory, in the same shape: fetched into L2 meanwhile; or nullptr.
+  const float* next_in;
 };
 
 /// The blocks of the loops around a layer's tiles (fused_impl.h says why): sums of `depth` terms in

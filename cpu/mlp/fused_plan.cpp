@@ -28,10 +28,14 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   const std::int64_t panels = (rows + kernels.lanes - 1) / kernels.lanes;
   const std::int64_t mine = (panels + threads - 1) / threads;
   const std::int64_t panel_bytes = std::int64_t{4} * network.inputs * kernels.lanes;
-  constexpr int kFewOutputs = 16;  // so few multiply-adds a float of data that its second reading would show
+  constexpr int kFewOutputs = 32;  // so few multiply-adds a float of data that fetching it would show
   plan.chunk_panels = static_cast<int>(std::max<std::int64_t>(1, mine));
-  if (network.widths[0] <= kFewOutputs && !plan.by_outputs[0] && mine * panel_bytes > l2_bytes / 2)
-    plan.chunk_panels = static_cast<int>(std::max<std::int64_t>(1, l2_bytes / 2 / panel_bytes));
+  if (network.widths[0] <= kFewOutputs && !plan.by_outputs[0] && mine * panel_bytes > l2_bytes / 2) {
+    // 2/5 of L2: this chunk and the next one, and room for the rest; fours, as the narrowest tiles take them
+    const std::int64_t fitting = std::max<std::int64_t>(1, l2_bytes * 2 / 5 / panel_bytes);
+    plan.chunk_panels = static_cast<int>(fitting > 4 ? fitting / 4 * 4 : fitting);
+    plan.chunked = plan.chunk_panels < mine;
+  }
   return plan;
 }
 

@@ -25,7 +25,8 @@ struct FusedPlan {
   /// reads the data has so few outputs that reading it a second time, from L3, would be what the step waits
   /// for.
   int chunk_panels = 0;
-  int weight_block_bytes = 0;    ///< of a layer's weights that stay in L2 while the panels pass by
+  bool chunked = false;        ///< chunk_panels is less than all: the next chunk's data is fetched meanwhile
+  int weight_block_bytes = 0;  ///< of a layer's weights that stay in L2 while the panels pass by
   int gradient_block_bytes = 0;  ///< of a gradient by outputs, between the product and Adam
 
   /// Rows of a gradient by outputs that are made and consumed together.
