@@ -90,7 +90,8 @@ class CampaignTest : public ::testing::Test {
   }
   /// What a run is, without what was measured or when.
   static std::map<std::int64_t, std::string> identities(const std::string& path) {
-    static const std::set<std::string> of_the_moment{"command", "started_utc", "quality", "counter_details"};
+    static const std::set<std::string> of_the_moment{"command",         "started_utc",    "quality",
+                                                     "counter_details", "energy_quality", "energy_reason"};
     std::map<std::int64_t, std::string> rows;
     const Contents contents = read_file(path);
     for (const Row& row : contents.rows(runs_table())) {
