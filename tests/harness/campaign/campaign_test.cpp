@@ -141,6 +141,7 @@ void CampaignTest::kill_and_resume(int kills, int repetitions, std::uint64_t see
   int in_midst = 0;
   for (int kill = 0; kill < kills; ++kill) {
     {
+      std::filesystem::remove(folder_.path("log"));  // what the one before said is not this one's
       Child child(command("killed", {"--resume"}), folder_.path("log"));
       // Most kills are to meet work, however slowly it starts: from just before the first run to many runs
       // on, compactions included; each tenth comes at any time of the start.
