@@ -353,17 +353,25 @@ MergeReport merge_files(const std::string& output, const std::vector<std::string
                     output));
   Merge merge(options);
   for (const std::string& input : inputs) merge.open(input);
+  const fs::path target(output);
+  const std::int64_t needed_bytes = bytes_of(inputs);
+  std::error_code error;
+  const auto space = fs::space(target.has_parent_path() ? target.parent_path() : ".", error);
+  if (!error && space.available < static_cast<std::uintmax_t>(needed_bytes))
+    throw DiskFull(file_error(output, fmt::format("cannot write some {} bytes", needed_bytes), ENOSPC),
+                   needed_bytes);
   try {
-    const fs::path target(output);
     const FileLock lock((target.parent_path() / ("." + target.filename().string() + ".lock")).string(),
                         output, "another mlpwatt is writing this file; wait for it or choose another one");
     return merge.write(output);
   } catch (const DiskFull&) {
     throw;
-  } catch (const RecordError& error) {
-    // What HDF5 streams to a full disk fails in its own words.
-    if (std::string(error.what()).find(std::strerror(ENOSPC)) == std::string::npos) throw;
-    throw DiskFull(error.what(), bytes_of(inputs));
+  } catch (const RecordError& failed) {
+    // A quota, or another process was quicker: HDF5 says it in its own words.
+    if (std::string(failed.what()).find(std::strerror(ENOSPC)) == std::string::npos &&
+        std::string(failed.what()).find(std::strerror(EDQUOT)) == std::string::npos)
+      throw;
+    throw DiskFull(failed.what(), needed_bytes);
   }
 }
 

@@ -197,11 +197,11 @@ std::vector<std::string> merge_command(const SlurmCampaign& campaign, const Slur
 }
 
 Submitted submit(const SlurmCampaign& campaign, const SlurmOptions& options) {
+  refuse_other_campaign(campaign, options);
   if (output_of({"sbatch", "--version"}).second != 0)
     throw std::runtime_error(
         "--slurm: no sbatch on this machine's PATH; submit from a login node, or run shards by hand with "
         "--shard I/N");
-  refuse_other_campaign(campaign, options);
   std::filesystem::create_directories(folder(campaign));
   write_durably(plan_path(campaign), plan_text(campaign.plan));
   write_durably(nodes_path(campaign), std::to_string(options.nodes) + "\n");

@@ -47,15 +47,8 @@ void note(const std::string& line) {
   syscall(SYS_close, file);
 }
 
-void note_write(int descriptor, const void* data, size_t size) {
-  if (descriptor == STDERR_FILENO) {
-    std::string text(static_cast<const char*>(data), size < 60 ? size : 60);
-    for (char& c : text)
-      if (c == '\n') c = ' ';
-    note("say " + text);
-  } else if (const std::string path = path_of(descriptor); watched(path)) {
-    note("write " + path);
-  }
+void note_write(int descriptor) {
+  if (const std::string path = path_of(descriptor); watched(path)) note("write " + path);
 }
 
 }  // namespace
@@ -64,18 +57,29 @@ extern "C" {
 
 ssize_t write(int descriptor, const void* data, size_t size) {
   static auto* const real = next(&write, "write");
-  note_write(descriptor, data, size);
+  note_write(descriptor);
   return real(descriptor, data, size);
 }
 ssize_t pwrite(int descriptor, const void* data, size_t size, off_t at) {
   static auto* const real = next(&pwrite, "pwrite");
-  note_write(descriptor, data, size);
+  note_write(descriptor);
   return real(descriptor, data, size, at);
 }
 ssize_t pwrite64(int descriptor, const void* data, size_t size, off64_t at) {
   static auto* const real = next(&pwrite64, "pwrite64");
-  note_write(descriptor, data, size);
+  note_write(descriptor);
   return real(descriptor, data, size, at);
+}
+/// What std::cerr writes with.
+size_t fwrite(const void* data, size_t size, size_t count, FILE* file) {
+  static auto* const real = next(&fwrite, "fwrite");
+  if (file == stderr) {
+    std::string text(static_cast<const char*>(data), size * count < 60 ? size * count : 60);
+    for (char& c : text)
+      if (c == '\n') c = ' ';
+    note("say " + text);
+  }
+  return real(data, size, count, file);
 }
 int fsync(int descriptor) {
   static auto* const real = next(&fsync, "fsync");

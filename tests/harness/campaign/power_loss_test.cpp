@@ -66,10 +66,10 @@ TEST(PowerLoss, FilesAndFoldersAreSyncedBeforeARunIsAnnounced) {
   write_text(folder.path("a.plan"),
              "mlpwatt plan 1\nwindow_s 0.002\nmax_window_s 0.004\nmax_warm_up_s 0.002\nrepetitions 20\n"
              "run cpu/gemm/nn/32x32x32 threads=1 isa=generic\n");
-  // through env, which takes the library along; the notes lie outside the folder that is watched
+  // through env, which takes the library along
   Child child({"/usr/bin/env",
                "LD_PRELOAD=" + plugin,
-               "MLPWATT_DISK_ROOT=" + folder.path("new"),
+               "MLPWATT_DISK_ROOT=" + folder.path(),
                "MLPWATT_DISK_LOG=" + folder.path("notes"),
                program_path(),
                "campaign",

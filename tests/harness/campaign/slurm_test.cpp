@@ -167,7 +167,6 @@ TEST(Slurm, WrongCallsEndInStatusTwo) {
 }
 
 TEST(Slurm, AFolderOfAnotherCampaignOrOtherShardsIsRefused) {
-  if (shell("command -v sbatch").empty()) GTEST_SKIP() << "sbatch is not installed";
   TemporaryFolder folder;
   write_text(folder.path("a.plan"), twelve_configurations());
   write_text(folder.path("b.plan"), twelve_configurations() + "run cpu/fma/generic\n");
