@@ -97,6 +97,8 @@ const std::vector<std::string>& level_names() {
   return names;
 }
 
+const char* to_string(Statistic statistic) { return statistic == Statistic::kMedian ? "median" : "quickest"; }
+
 std::string Configuration::name() const {
   std::string text = fmt::format("{}/{}/{}/{}", dataset, shape, size, depth);
   if (batch != 256) text += fmt::format(" batch {}", batch);
@@ -157,8 +159,12 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
     };
     one.step_s = value_over([](const TrainingRun& run) { return run.step_s; });
     one.repetitions = static_cast<int>(repetitions.size());
-    if (repetitions.size() > 1)
-      for (const TrainingRun& run : repetitions) one.repeat_ratios.push_back(run.step_s / one.step_s);
+    one.statistic = statistic;
+    std::vector<double> times;
+    for (const TrainingRun& run : repetitions) times.push_back(run.step_s);
+    const double middle = quantile(times, 0.5);
+    if (times.size() > 1)
+      for (const double time : times) one.repeat_ratios.push_back(time / middle);
     for (const std::string provenance : {"measured", "modelled"}) {
       const double joules = value_over([&](const TrainingRun& run) {
         const auto found = run.energy_j.find(provenance);

@@ -16,7 +16,10 @@ def draw(results):
     rows = training_rows(runs)
     epoch = datum * rows
     figure, axes = style.new()
-    style.band(axes, rows, epoch, 0, "each run, median and quartiles by dataset")
+    x, middle, low, high = style.medians_by(rows, epoch)
+    axes.plot(rows, epoch, linestyle="", alpha=0.18, markersize=3, **style.series(0))
+    axes.errorbar(x, middle, [middle - low, high - middle], linestyle="", markersize=5, capsize=3, linewidth=1.2,
+                  label="each dataset: runs, median, quartiles", **style.series(0))
     slope = np.nanmedian(datum)
     line = np.array([np.nanmin(rows), np.nanmax(rows)])
     axes.plot(line, slope * line, color=style.COLOURS[1], linestyle="--",
