@@ -8,7 +8,7 @@ ORDER = 110
 TITLE = "Power traces"
 TRACES = 4
 ENOUGH = 5  # readings in a window, to show it by itself
-LONGEST_S = 120
+LONGEST_S = 20
 
 
 def watts(samples, unit):

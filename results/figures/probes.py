@@ -20,7 +20,7 @@ def draw_bandwidth(axes, stream, threads):
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     style.size_axis(axes, "working set [bytes]")
     axes.set_ylabel("GB/s")
-    axes.set_title(f"{int(threads)} thread{'s' if threads > 1 else ''}", fontsize=10, loc="left")
+    axes.set_title(f"{int(threads)} thread{'s' if threads > 1 else ''}", fontsize=10, loc="left", pad=16)
     axes.legend(fontsize=8, loc="lower left")
 
 
@@ -52,7 +52,7 @@ def draw(results):
         style.size_axis(right, "working set [bytes]")
         right.set_ylabel("nanoseconds per dependent load")
         style.capacity_lines(right, results.capacities(row))
-        right.set_title("one thread, a random ring", fontsize=10, loc="left")
+        right.set_title("one thread, a random ring", fontsize=10, loc="left", pad=16)
         right.legend(fontsize=8, loc="upper left")
     return figure, (f"{results.machine_name(row)}. Dashed: the capacities hwloc reports; mlpwatt probes FILE compares them "
                     "with the steps found here."), "measured"

@@ -59,7 +59,8 @@ def draw_roof(axes, results, row, threads, lines, peak):
         axes.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=style.COLOURS[index % 6], linewidth=1.5,
                   label=f"{level} {bandwidth / 1e9:.3g} GB/s")
     work = ok.where((results.machine_of(ok) == row) & (ok.number("flops") > 0) & (ok.number("threads") == threads))
-    intensity = work.number("flops") / (work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes"))
+    moved = work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes")
+    intensity = work.number("flops") / np.where(moved > 0, moved, np.nan)
     families = work.text("family")
     kernels = sorted({f for f in families if not f.endswith(("fma", "stream", "chase"))})
     for index, family in enumerate(kernels):
