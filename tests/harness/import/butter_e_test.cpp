@@ -216,7 +216,7 @@ TEST_F(ButterE, APackedArchiveIsNotPassedOver) {
 TEST_F(ButterE, TheSameFitRunsOnIt) {
   std::vector<Line> lines;
   for (const char* dataset : {"mnist", "adult", "sleep"})
-    for (int power = 8; power < 20; ++power)
+    for (int power = 12; power < 22; ++power)
       for (const char* depth : {"3", "6"}) {
         Line line;
         line.id = "r" + std::to_string(lines.size());
