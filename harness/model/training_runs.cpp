@@ -65,23 +65,6 @@ void read_counters(TrainingRun& run, const Row& row, double line_bytes) {
   }
 }
 
-/// For each row of /machine the first one of the same machine: what a step costs depends on these columns;
-/// others (memory a virtual machine is lent, governor, kernel release) may change between sittings.
-std::vector<std::int64_t> same_machines(const std::vector<Row>& machines) {
-  std::vector<std::int64_t> first;
-  for (const Row& machine : machines) {
-    const auto equal = [&](const Row& other) {
-      for (const char* name : {"host", "processor"})
-        if (machine.text(name) != other.text(name)) return false;
-      for (const char* name : {"cores", "hardware_threads", "l1_bytes", "l2_bytes", "l3_bytes"})
-        if (machine.integer(name) != other.integer(name)) return false;
-      return true;
-    };
-    first.push_back(std::find_if(machines.begin(), machines.end(), equal) - machines.begin());
-  }
-  return first;
-}
-
 void read_energy(TrainingRun& run, const Row& row) {
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
@@ -179,6 +162,21 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
   std::sort(merged.begin(), merged.end(),
             [](const TrainingRun& a, const TrainingRun& b) { return a.run_row < b.run_row; });
   return merged;
+}
+
+std::vector<std::int64_t> same_machines(const std::vector<Row>& machines) {
+  std::vector<std::int64_t> first;
+  for (const Row& machine : machines) {
+    const auto equal = [&](const Row& other) {
+      for (const char* name : {"host", "processor"})
+        if (machine.text(name) != other.text(name)) return false;
+      for (const char* name : {"cores", "hardware_threads", "l1_bytes", "l2_bytes", "l3_bytes"})
+        if (machine.integer(name) != other.integer(name)) return false;
+      return true;
+    };
+    first.push_back(std::find_if(machines.begin(), machines.end(), equal) - machines.begin());
+  }
+  return first;
 }
 
 Hierarchy hierarchy_of(const Row& machine) {

@@ -67,6 +67,10 @@ struct TrainingRun {
 std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs,
                                            Statistic statistic = Statistic::kMedian);
 
+/// For each row of /machine the first one of the same machine: what a step costs depends on these columns;
+/// others (memory a virtual machine is lent, governor, kernel release) may change between sittings.
+std::vector<std::int64_t> same_machines(const std::vector<Row>& machines);
+
 /// The hierarchy a row of /machine describes.
 Hierarchy hierarchy_of(const Row& machine);
 
