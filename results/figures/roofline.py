@@ -76,7 +76,7 @@ def draw_roof(axes, results, row, threads, lines, peak):
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.4g} GFLOP/s", fontsize=10, loc="left")
     axes.legend(fontsize=8, loc="lower right")
-    return len(work)
+    return sum(family in kernels for family in families)
 
 
 def draw(results):

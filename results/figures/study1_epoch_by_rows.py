@@ -30,6 +30,6 @@ def draw(results):
     axes.legend()
     datasets = len(set(runs.text("dataset")))
     low, high = np.nanpercentile(datum, [25, 75])
-    return figure, (f"Median {style.si(slope)}{unit} per training row, quartiles {style.si(low)} to {style.si(high)}{unit}, "
+    return figure, (f"Median {style.si(slope)}{unit} per training row, quartiles {style.si(low)}{unit} to {style.si(high)}{unit}, "
                     f"over {len(runs)} runs of {datasets} dataset(s). The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
                     "9.5 mJ (7.7 to 13.8) on its GPU nodes, with TensorFlow and whole-node meters."), provenance
