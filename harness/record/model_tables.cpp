@@ -62,8 +62,7 @@ const Table& model_tests_table() {
             {"ratio_high95", R, "1", "97.5 % quantile of predicted/recorded", "", "modelled"},
             {"repeat_sd", R, "1", "repeatability",
              "Standard deviation of repetitions over their configuration's median: what no model of one "
-             "window "
-             "can beat; absent without repetitions.",
+             "window can beat; absent without repetitions.",
              "measured"},
             {"statistic", T, "", "statistic",
              "Which of a configuration's repetitions stands for it: median, or quickest."},
