@@ -122,11 +122,15 @@ deps: ## install what building and benchmarking need (apt; else prints the line 
 deps-test: ## the same, and what the tests need
 	@harness/setup/deps.sh build meter read test
 	@harness/setup/deps.sh --optional cluster
+	@harness/setup/deps.sh --optional browser
 $(BUILD)/deps-%.stamp: harness/setup/packages.tsv harness/setup/deps.sh
 	@mkdir -p $(@D); harness/setup/deps.sh $* && touch $@
 $(BUILD)/deps-cluster.stamp: $(BUILD)/deps-test.stamp
 	@harness/setup/deps.sh --optional cluster && touch $@
-$(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp
+# one apt at a time: each waits for the one before
+$(BUILD)/deps-browser.stamp: $(BUILD)/deps-cluster.stamp
+	@harness/setup/deps.sh --optional browser && touch $@
+$(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp $(BUILD)/deps-browser.stamp
 
 build: $(BUILD)/mlpwatt ## build the program build/mlpwatt
 

@@ -4,7 +4,8 @@
 // traffic model predicts it, `mlpwatt predict --against` measures it.
 //
 //   twin_unblocked  blocked as if every cache were boundless: one block over all of k, nothing kept to a part
-//   twin_shallow    blocked as if every cache had a sixteenth of its size: the blocks go by too often
+//   twin_shallow    blocked as if every cache had a sixteenth of its size: L1 and L3 see everything more
+//   often
 
 #include <memory>
 #include <string>

@@ -107,8 +107,9 @@ int fit_file(const Options& options, Context& context) {
   for (const Row& row : tests)
     if (!std::isnan(row.real("repeat_sd"))) {
       context.out << fmt::format(
-          "repetitions of one configuration scatter by {:.3f}: what no model can beat here\n",
-          row.real("repeat_sd"));
+          "repetitions of one configuration scatter by {:.3f} about their median; the {} of them was "
+          "fitted\n",
+          row.real("repeat_sd"), row.text("statistic"));
       break;
     }
   context.out << "modelled; the study's own models: sd 0.27 (CPU), 0.08 (GPU)\n";

@@ -141,6 +141,7 @@ std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
     row.set("ratio_low95", quantile(ratios, 0.025));
     row.set("ratio_high95", quantile(ratios, 0.975));
     row.set("repeat_sd", tested.repeat_sd);
+    row.set("statistic", to_string(runs[v.predictions.front().run].statistic));
     tables[&model_tests_table()].push_back(std::move(row));
   }
   return tables;

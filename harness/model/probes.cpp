@@ -51,8 +51,12 @@ struct Probes {
 
 Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy) {
   Probes probes;
+  const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
+  const auto machine_of = [&](const Row& row) {
+    return same.at(static_cast<std::size_t>(row.integer("machine_row")));
+  };
   for (const Row& row : contents.rows(runs_table())) {
-    if (row.text("status") != "ok" || row.integer("machine_row") != machine_row) continue;
+    if (row.text("status") != "ok" || machine_of(row) != machine_row) continue;
     const bool arithmetic = row.text("family") == "cpu/fma";
     // Registers are each core's own: a team's rate is its members' sum. Caches are shared: one thread only.
     if (row.integer("threads") != 1 && !arithmetic) continue;
@@ -254,7 +258,8 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
                                 ": holds no memory probes; record them with: mlpwatt run --suite --filter "
                                 "'^cpu/(fma|stream|chase)/' --out " +
                                 path);
-  findings.machine_row = first->integer("machine_row");
+  findings.machine_row = same_machines(contents.rows(machine_table()))
+                             .at(static_cast<std::size_t>(first->integer("machine_row")));
   std::string energy;
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;

@@ -16,7 +16,7 @@ table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}th,td{text-align:l
 border-bottom:1px solid #e5e5e5;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .provenance{display:inline-block;font-size:.8rem;padding:0 .5rem;border:1px solid #888;border-radius:.6rem}
 .missing{color:#555;background:#f6f6f6;padding:.6rem .8rem}nav{font-size:.9rem}nav a{margin-right:.9rem}
-.wide{overflow-x:auto}footer{margin-top:3rem;color:#555;font-size:.85rem}
+.wide{overflow-x:auto}.wide table{font-size:.8rem}footer{margin-top:3rem;color:#555;font-size:.85rem}
 """
 
 
@@ -105,8 +105,9 @@ def model_table(results):
                              model.text("unit")[i],
                              " ".join(filter(None, (model.text("state")[i], model.text("reason")[i])))])
     repeat = tests.number("repeat_sd")
-    noise = (f"<p>Repetitions of one configuration scatter by {np.nanmedian(repeat):.3f}: what no model can beat."
-             "</p>" if np.any(np.isfinite(repeat)) else "")
+    statistic = ", ".join(sorted({name for name in tests.text("statistic") if name}))
+    noise = (f"<p>Repetitions of one configuration scatter by {np.nanmedian(repeat):.3f} about their median; fitted: "
+             f"the {esc(statistic)} of them.</p>" if np.any(np.isfinite(repeat)) else "")
     return ('<section id="model-table"><h2>The model, tested</h2><p><span class="provenance">modelled</span> Every '
             "line left whole datasets, shapes or size octaves out in turn and predicted them.</p>"
             + table(rows, numeric=(3, 4, 5, 6)) + noise

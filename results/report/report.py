@@ -44,7 +44,7 @@ def stamp(figure, provenance, sources):
 
 def render(figure, folder, name):
     images = {}
-    for kind in ("svg", "png"):
+    for kind in ("svg", "png") if folder else ("svg",):
         out = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(out, format=kind, metadata=metadata, dpi=150)

@@ -164,20 +164,34 @@ void write_full_file(const std::string& path, const std::string& host) {
   ASSERT_EQ(run({"fit", path, "--resamples", "20"}).status, 0);
 }
 
+/// One full file and its page serve several tests: figures take seconds.
 class Report : public ::testing::Test {
  protected:
-  void SetUp() override {
-    if (shell("/usr/bin/python3 -c 'import h5py, matplotlib'").status != 0)
-      GTEST_SKIP() << "/usr/bin/python3 has no h5py or no matplotlib";
+  static void SetUpTestSuite() {
+    if (shell("/usr/bin/python3 -c 'import h5py, matplotlib'").status != 0) return;
+    shared_ = new TemporaryFolder;
+    write_full_file(full("full.h5"), "pretend");
+    made_ = run({"report", full("full.h5"), "-o", full("full.html"), "--figures", full("figures")});
   }
+  static void TearDownTestSuite() {
+    delete shared_;
+    shared_ = nullptr;
+  }
+  void SetUp() override {
+    if (shared_ == nullptr) GTEST_SKIP() << "/usr/bin/python3 has no h5py or no matplotlib";
+    ASSERT_EQ(made_.status, 0) << made_.err;
+  }
+  static std::string full(const std::string& name) { return shared_->path(name); }
   TemporaryFolder folder_;
+
+ private:
+  static TemporaryFolder* shared_;
+  static testing::Outcome made_;
 };
+TemporaryFolder* Report::shared_ = nullptr;
+testing::Outcome Report::made_;
 
 TEST_F(Report, AFullFileDrawsEveryFigure) {
-  write_full_file(folder_.path("full.h5"), "pretend");
-  const auto outcome = run({"report", folder_.path("full.h5"), "-o", folder_.path("full.html"), "--figures",
-                            folder_.path("figures")});
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
   std::string all;
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator(source("results/figures"))) {
@@ -186,10 +200,10 @@ TEST_F(Report, AFullFileDrawsEveryFigure) {
     all += " " + name;
     ++count;
     for (const std::string kind : {".svg", ".png"})
-      EXPECT_GT(std::filesystem::file_size(folder_.path("figures/" + name + kind)), 2000u) << name << kind;
+      EXPECT_GT(std::filesystem::file_size(full("figures/" + name + kind)), 2000u) << name << kind;
   }
   EXPECT_GE(count, 11);
-  const Shell checked = check_page(folder_.path("full.html"), all);
+  const Shell checked = check_page(full("full.html"), all);
   EXPECT_EQ(checked.status, 0) << checked.out;
 }
 
@@ -240,18 +254,16 @@ std::string faults_in_browser(const std::string& page, const TemporaryFolder& fo
 
 TEST_F(Report, ABrowserDrawsEveryFigureAndComplainsOfNothing) {
   if (browser().empty()) GTEST_SKIP() << "no headless browser (Debian: chromium)";
-  write_full_file(folder_.path("full.h5"), "pretend");
-  ASSERT_EQ(run({"report", folder_.path("full.h5"), "-o", folder_.path("full.html")}).status, 0);
-  EXPECT_EQ(faults_in_browser(folder_.path("full.html"), folder_), "");
+  EXPECT_EQ(faults_in_browser(full("full.html"), folder_), "");
   const std::string screenshot = folder_.path("page.png");
   shell("HOME=" + folder_.path("") + " " + browser() + "--user-data-dir=" + folder_.path("profile") +
-        " --window-size=1100,1400 --screenshot=" + screenshot + " file://" + folder_.path("full.html"));
+        " --window-size=1100,1400 --screenshot=" + screenshot + " file://" + full("full.html"));
   ASSERT_TRUE(std::filesystem::exists(screenshot));
   EXPECT_GT(std::filesystem::file_size(screenshot), 20000u);  // an empty page makes a few kilobytes
 
   // The same eyes see a page whose image is broken and whose script fails.
   std::ostringstream text;
-  text << std::ifstream(folder_.path("full.html")).rdbuf();
+  text << std::ifstream(full("full.html")).rdbuf();
   std::string broken = text.str();
   const std::string begin = "data:image/svg+xml;base64,";
   broken.replace(broken.find(begin) + begin.size(), 200, "AAAA");
@@ -287,24 +299,21 @@ TEST_F(Report, PoorFilesStillGiveAPage) {
 }
 
 TEST_F(Report, TwoMachinesAreKeptApart) {
-  write_full_file(folder_.path("a.h5"), "anna");
   write_full_file(folder_.path("b.h5"), "berta");
-  ASSERT_EQ(run({"report", folder_.path("a.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"),
-                 "--only", "study2_datum_by_parameters"})
+  ASSERT_EQ(run({"report", full("full.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"), "--only",
+                 "study2_datum_by_parameters"})
                 .status,
             0);
   std::ostringstream page;
   page << std::ifstream(folder_.path("two.html")).rdbuf();
-  EXPECT_NE(page.str().find("anna"), std::string::npos);
+  EXPECT_NE(page.str().find("pretend"), std::string::npos);
   EXPECT_NE(page.str().find("berta"), std::string::npos);
   EXPECT_NE(page.str().find("more than one machine"), std::string::npos);
 }
 
 TEST_F(Report, TheCheckerSeesABrokenPage) {
-  write_full_file(folder_.path("full.h5"), "pretend");
-  ASSERT_EQ(
-      run({"report", folder_.path("full.h5"), "-o", folder_.path("page.html"), "--only", "roofline"}).status,
-      0);
+  ASSERT_EQ(run({"report", full("full.h5"), "-o", folder_.path("page.html"), "--only", "roofline"}).status,
+            0);
   EXPECT_EQ(check_page(folder_.path("page.html")).status, 1);  // the other figures are not on it
   std::ofstream(folder_.path("page.html"), std::ios::app) << "<img src='http://elsewhere/x.png'></b>";
   const Shell checked = check_page(folder_.path("page.html"));

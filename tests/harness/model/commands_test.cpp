@@ -148,8 +148,8 @@ TEST_F(ModelCommands, PredictComparesAlgorithmsTwinsBatchesAndMachines) {
     return outcome.json()["against"];
   };
   // A twin moves more, by its own traffic model at the prices of the engine it is a twin of.
-  const auto twin = against({"--algorithm", "blocked", "--against", "twin_shallow"});
-  EXPECT_EQ(twin["algorithm"], "twin_shallow");
+  const auto twin = against({"--algorithm", "blocked", "--against", "twin_unblocked"});
+  EXPECT_EQ(twin["algorithm"], "twin_unblocked");
   EXPECT_GT(twin["saving"].get<double>(), 0);
   EXPECT_NEAR(twin["saving"].get<double>(),
               1 - twin["per_datum"].get<double>() / twin["other_per_datum"].get<double>(), 1e-12);
