@@ -87,6 +87,9 @@ GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm
               -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
+# Files without kernels go through nvcc once instead of once an architecture (PTX, should one slip in).
+GPU_HOST_SRC := gpu/runtime.cu gpu/device_facts.cu gpu/gemm/gemm.cu gpu/gemm/cublas.cu gpu/gemm/gemm_benchmarks.cu gpu/probes/sizes.cu
+$(GPU_HOST_SRC:%.cu=$(BUILD)/%.cu.o): GENCODE := -gencode=arch=compute_80,code=compute_80
 # What ptxas says of registers and spills stays beside the object: tests/gpu/registers_test.cpp reads it.
 $(BUILD)/%.cu.o: %.cu | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
