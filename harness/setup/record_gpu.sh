@@ -42,7 +42,8 @@ data=kernels/data
 # short windows: what is recorded is many points, each long enough for its own statistics
 step tests 90 tests/gpu/run.sh "$tests" --gtest_filter='-*Sanitize*'
 step probes 110 "$mlpwatt" run --suite --filter '^gpu/(fma|stream|chase)/' --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
-step products 90 "$mlpwatt" run --suite --filter '^gpu/gemm(_cublas)?/' --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
+step products 60 "$mlpwatt" run --suite --filter '^gpu/gemm/' --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
+step cublas 40 "$mlpwatt" compare-cublas --filter '/(nn/8192|nn/256x|tn/.*x256$|nt/256x)' --rounds 5 --turn-s 0.02 --out "$out/gpu.h5"
 if "$mlpwatt" list | grep -q '^gpu/mlp_train'; then
   # the study's grid, sampled as for a CPU; the same networks under the other backend's name
   if step plan 30 "$mlpwatt" plan --sample 300 --window-s 0.2 --max-window-s 0.3 --no-calibration \
