@@ -68,25 +68,13 @@ class Chase : public Kernel {
   /// The ring is whole: `count` hops lead back, and no fewer.
   Check check() override {
     const unsigned start = at_.download()[0];
-    hop(count_);
-    if (at_.download()[0] != start)
-      return check_within(1, 0, "a turn of the ring does not end where it began");
-    // A shorter ring would close at a divisor of its number of lines; all proper divisors are tried by their
-    // primes.
-    std::int64_t rest = count_;
-    for (std::int64_t p = 2; rest > 1; ++p) {
-      if (p * p > rest) p = rest;
-      if (rest % p != 0) continue;
-      while (rest % p == 0) rest /= p;
-      hop(count_ / p);
-      const bool closed = at_.download()[0] == start;
+    const Check check = check_ring(count_, [&](std::int64_t hops) {
       at_.upload({start});
-      if (closed && count_ > 1)
-        return check_within(1, 0,
-                            "the ring closes after " + std::to_string(count_ / p) + " of " +
-                                std::to_string(count_) + " lines");
-    }
-    return check_within(0, 0, "");
+      hop(hops);
+      return at_.download()[0] == start;
+    });
+    at_.upload({start});
+    return check;
   }
 
   void run(std::int64_t steps) override { hop(steps * kLoadsPerStep); }
@@ -150,6 +138,22 @@ const FamilyRegistration registration{
 
 std::unique_ptr<Kernel> make_chase_probe(std::int64_t bytes, Where where, std::uint64_t seed) {
   return std::make_unique<Chase>(bytes, where, seed);
+}
+
+Check check_ring(std::int64_t count, const std::function<bool(std::int64_t)>& returns_after) {
+  if (!returns_after(count)) return check_within(1, 0, "a turn of the ring does not end where it began");
+  // A shorter ring would have a length that divides `count`: it is enough to try count / p for every prime p.
+  std::int64_t rest = count;
+  for (std::int64_t p = 2; rest > 1; ++p) {
+    if (p * p > rest) p = rest;
+    if (rest % p != 0) continue;
+    while (rest % p == 0) rest /= p;
+    if (returns_after(count / p))
+      return check_within(
+          1, 0,
+          "the ring closes after " + std::to_string(count / p) + " of " + std::to_string(count) + " lines");
+  }
+  return check_within(0, 0, "");
 }
 
 }  // namespace mlpwatt::gpu

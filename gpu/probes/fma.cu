@@ -131,6 +131,21 @@ const Unit kUnits[] = {
     {"bf16_wgmma", fma_wgmma<true>, kWarpgroups * 64 * kWgmmaN * 64, kWgmmaN / 2, 64, kOperandBytes, 90, 90},
 };
 
+/// What each thread's sum is after `iterations`.
+double expected(const Unit& unit, int iterations) {
+  if (std::string(unit.name) != "fp32")  // exact: small multiples of 1/8
+    return static_cast<double>(iterations * unit.sums_per_thread * unit.k) * 0.125;
+  double want = 0;  // after n iterations a chain that started at c is 2 + (c - 2) / 2^n
+  for (int c = 0; c < kChains; ++c) want += 2 + (c - 2) / std::pow(2.0, iterations);
+  return want;
+}
+
+const Unit& unit_called(const std::string& name) {
+  for (const Unit& unit : kUnits)
+    if (name == unit.name) return unit;
+  throw std::invalid_argument("gpu/fma has no '" + name + "'");
+}
+
 class Fma : public Kernel {
  public:
   explicit Fma(const Unit& unit) : unit_(unit) {}
@@ -146,17 +161,8 @@ class Fma : public Kernel {
     const float a = 0.5f, b = chains ? 1.0f : 0.25f;
     start(kIterations, a, b);
     synchronise();
-    double want = 0;
-    if (chains)  // after n iterations a chain that started at c is 2 + (c - 2) / 2^n
-      for (int c = 0; c < kChains; ++c) want += 2 + (c - 2) / std::pow(2.0, kIterations);
-    else  // exact: small multiples of 1/8
-      want = static_cast<double>(kIterations * unit_.sums_per_thread * unit_.k) * 0.125;
-    double worst = 0;
-    for (const float got : out_.download()) {
-      const double error = std::abs(got - want);
-      if (!(error <= worst)) worst = error;
-      if (std::isnan(error)) break;
-    }
+    const double worst = fma_error(unit_.name, out_.download(), kIterations);
+    const double want = expected(unit_, kIterations);
     return check_within(worst, chains ? 1e-4 * want : 0, "sums of the chains against their closed form");
   }
 
@@ -224,9 +230,18 @@ const FamilyRegistration registration{
 }  // namespace
 
 std::unique_ptr<Kernel> make_fma_probe(const std::string& name) {
-  for (const Unit& unit : kUnits)
-    if (name == unit.name) return std::make_unique<Fma>(unit);
-  throw std::invalid_argument("gpu/fma has no '" + name + "'");
+  return std::make_unique<Fma>(unit_called(name));
+}
+
+double fma_error(const std::string& name, const std::vector<float>& sums, int iterations) {
+  const double want = expected(unit_called(name), iterations);
+  double worst = 0;
+  for (const float got : sums) {
+    const double error = std::abs(got - want);
+    if (!(error <= worst)) worst = error;
+    if (std::isnan(error)) break;
+  }
+  return worst;
 }
 
 const std::vector<std::string>& fma_units() {

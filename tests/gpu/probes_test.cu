@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "gpu/gemm/gemm_benchmarks.h"
 #include "gpu/runtime.h"
 
@@ -58,6 +60,25 @@ TEST(GpuProbes, TheRingOfTheChaseIsWhole) {
       EXPECT_TRUE(check.passed) << lines << " lines: " << check.detail;
       EXPECT_GT(probe->cost().compulsory_read_bytes, 0);
     }
+}
+
+TEST(GpuProbes, WrongResultsDoNotPass) {
+  EXPECT_EQ(fma_error("tf32", {80.0f * 32 * 0.125f, 80.0f * 32 * 0.125f}, 10), 0.0);
+  EXPECT_GT(fma_error("tf32", {80.0f * 32 * 0.125f, 79.0f * 32 * 0.125f}, 10), 0.0);
+  EXPECT_TRUE(std::isnan(fma_error("fp32", {NAN, 16.0f}, 10)));
+  EXPECT_EQ(stream_error("copy", {-6, -4, -2}, 0), 0.0);
+  EXPECT_GT(stream_error("copy", {-6, -4, -3}, 0), 0.0);
+  EXPECT_GT(stream_error("copy", {-6, -4, -2}, 1), 0.0);
+  EXPECT_GT(stream_error("triad", {-6, -4, -2}, 0), 0.0);
+  EXPECT_TRUE(std::isnan(stream_error("copy", {NAN, -4}, 0)));
+  EXPECT_EQ(read_error({-6, 0}, 14), 0.0);
+  EXPECT_GT(read_error({-6, 1}, 14), 0.0);
+  const auto ring_of = [](std::int64_t length) {
+    return [=](std::int64_t hops) { return hops % length == 0; };
+  };
+  EXPECT_TRUE(check_ring(36, ring_of(36)).passed);
+  for (const std::int64_t length : {1, 12, 18, 35, 72})
+    EXPECT_FALSE(check_ring(36, ring_of(length)).passed) << length;
 }
 
 TEST(GpuProbes, SizesCoverTheirRange) {
