@@ -21,7 +21,7 @@ endif
 
 ## ---- what is there -------------------------------------------------------------------------
 # Goals that need neither packages nor a compiler must not install any.
-LIGHT := help clean format deps deps-test datasets peers peers-gpu
+LIGHT := help clean format deps deps-test datasets peers peers-gpu record-gpu
 ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),help)),)
 include $(BUILD)/toolchain.mk
 endif
@@ -87,10 +87,12 @@ GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm
               -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
+# What ptxas says of registers and spills stays beside the object: tests/gpu/registers_test.cpp reads it.
 $(BUILD)/%.cu.o: %.cu | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"
-	@$(NVCC) $(NVCC_FLAGS) $(GENCODE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+	@$(NVCC) $(NVCC_FLAGS) $(GENCODE) -Xptxas -v -MMD -MP -MF $(@:.o=.d) -c $< -o $@ 2> $(@:.o=.ptxas); \
+	  status=$$?; grep -v -E '^ptxas info|bytes stack frame|^$$' $(@:.o=.ptxas) >&2; exit $$status
 endif
 
 $(BUILD)/mlpwatt: $(OBJECTS)
@@ -103,11 +105,17 @@ $(BUILD)/tests/plugins/%.so: tests/plugins/%.cpp | $(BUILD)/deps-test.stamp
 	@echo "  CXX   $<"
 	@$(CXX) -std=c++20 $(OPT) -I. $(WARNINGS) -fPIC -shared -MMD -MP $< -o $@
 
+# The tests of gpu/ on a device: the same sources that mlpwatt_tests has on the emulator.
+GPU_TEST_OBJ := $(if $(NVCC),$(GPU_TESTS:%.cu=$(BUILD)/%.cu.o))
+$(BUILD)/mlpwatt_gpu_tests: $(LIBRARY) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(GPU_TEST_OBJ)
+	@echo "  LINK  $@"
+	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -o $@
+
 $(BUILD)/mlpwatt_tests: $(LIBRARY) $(TEST_OBJ) | $(PLUGINS)
 	@echo "  LINK  $@"
 	@$(CXX) $^ $(LINK_LIBS) -lgtest_main -lgtest -lgmock -lssl $(if $(HAVE_SDE),-lsde) -o $@
 
--include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d) $(PLUGINS:.so=.d)
+-include $(OBJECTS:.o=.d) $(TEST_OBJ:.o=.d) $(GPU_TEST_OBJ:.o=.d) $(PLUGINS:.so=.d)
 
 ## ---- targets -------------------------------------------------------------------------------
 # every target that `make help` lists
@@ -127,6 +135,7 @@ $(BUILD)/deps-%.stamp: harness/setup/packages.tsv harness/setup/deps.sh
 $(BUILD)/deps-cluster.stamp: $(BUILD)/deps-test.stamp
 	@harness/setup/deps.sh --optional cluster && touch $@
 $(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp
+$(GPU_TEST_OBJ): | $(BUILD)/deps-test.stamp
 
 build: $(BUILD)/mlpwatt ## build the program build/mlpwatt
 
@@ -160,6 +169,16 @@ regret: build ## the chosen blocking of each matrix product against an exhaustiv
 	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
+
+bench-gpu: need-nvcc build ## the quick suite of the device: peaks, bandwidths, latencies, products, training steps
+	@$(RUN) --quick --filter '^gpu/' $(ARGS)
+record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in under 9 minutes: make record-gpu OUT=FOLDER
+	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
+bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
+	@harness/setup/bundle.sh $(BUILD)
+need-nvcc:
+	@test -n "$(NVCC)" || { echo "make: no nvcc found; put it on PATH or say CUDA_HOME=... (and remove $(BUILD)/toolchain.mk)" >&2; exit 1; }
+.PHONY: need-nvcc
 
 plan: build ## what of the grid to run: make plan PLAN=FILE ARGS='--datasets mnist --budget 2h' (predicts time)
 	@test -n "$(PLAN)" || { echo "make plan: say where it goes, e.g. make plan PLAN=grid.plan ARGS='--budget 2h'" >&2; exit 2; }
@@ -205,6 +224,9 @@ test: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## set up, build, run all tests (<
 soak: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## the long proofs: hundreds of kills, hours of waveforms
 	@tests/run.sh $(BUILD) --gtest_filter='Soak*' $(ARGS)
 
+test-gpu: need-nvcc $(BUILD)/deps-test.stamp $(BUILD)/mlpwatt_gpu_tests ## gpu/ on the device: large random shapes, then memcheck and racecheck
+	@tests/gpu/run.sh $(BUILD)/mlpwatt_gpu_tests $(ARGS)
+
 SANITIZE_FILTER ?= -Soak*:*Readback*:*Speed*
 sanitize: $(BUILD)/deps-lint.stamp ## the tests under ASan + UBSan (g++) and TSan (clang with libomp)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(BUILD)/asan/mlpwatt $(BUILD)/asan/mlpwatt_tests
@@ -219,7 +241,7 @@ format: ## clang-format every source file in place
 	@clang-format -i $(FORMATTED)
 lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mode, clang-tidy, shellcheck
 	@clang-format --dry-run -Werror $(FORMATTED)
-	@shellcheck harness/setup/*.sh tests/*.sh .ci/run
+	@shellcheck harness/setup/*.sh tests/*.sh tests/gpu/*.sh .ci/run
 	@printf '%s\n' $(SOURCES) | xargs -P $(shell nproc) -n 4 clang-tidy --quiet -p . 2>&1 | grep -v -E 'warnings? (generated|suppressed)|^Suppressed|^Use -' ; test $${PIPESTATUS[1]:-0} -eq 0
 lint: SHELL := /bin/bash
 

@@ -137,7 +137,7 @@ __device__ __forceinline__ void copy_tile(void* to, const TensorMap& map, Mbarri
   if (reinterpret_cast<std::uintptr_t>(to) % 1024 != 0)
     emulation::violation("the target of a swizzled tensor copy is not aligned to 1024 bytes");
   emulation::poison(to, bytes);
-  emulation::mbarrier_pending_copy(&barrier, bytes, [=, &map] {
+  emulation::mbarrier_pending_copy(&barrier, bytes, [=] {  // the thread may leave before the copy happens
     unsigned char* target = static_cast<unsigned char*>(to);
     for (int r = 0; r < map.box_rows; ++r)
       for (int c = 0; c < map.box_columns; ++c) {

@@ -85,6 +85,7 @@ __device__ __forceinline__ void claim_registers() {
 
 #if !defined(__CUDACC__)
 namespace emulated {
+using emulation::require_shared;
 /// Element (mn, k) of an operand, k < 16.
 template <bool MnMajor>
 float element(const Operand& operand, int mn, int k) {
@@ -95,13 +96,72 @@ float element(const Operand& operand, int mn, int k) {
                                         static_cast<unsigned>(mn % 8 * 128 + k * 2);
   std::uintptr_t address = reinterpret_cast<std::uintptr_t>(operand.base) + offset;
   address ^= (address >> 7 & 7) << 4;
-  emulation::require_shared(reinterpret_cast<const void*>(address), 2, "an operand of wgmma");
+  require_shared(reinterpret_cast<const void*>(address), 2, "an operand of wgmma");
   std::uint16_t bits;
   std::memcpy(&bits, reinterpret_cast<const void*>(address), 2);
   return __uint_as_float(static_cast<unsigned>(bits) << 16);
 }
 }  // namespace emulated
 #endif
+
+#if !defined(__CUDACC__)
+namespace emulated {
+/// Element (mn, k) of a k-major operand of 4-byte elements, k < 8, as tf32.
+inline float element_tf32(const Operand& operand, int mn, int k) {
+  std::uintptr_t address = reinterpret_cast<std::uintptr_t>(operand.base) +
+                           static_cast<unsigned>(mn / 8) * operand.group_bytes +
+                           static_cast<unsigned>(mn % 8 * 128 + k * 4);
+  address ^= (address >> 7 & 7) << 4;
+  require_shared(reinterpret_cast<const void*>(address), 4, "an operand of wgmma");
+  unsigned bits;
+  std::memcpy(&bits, reinterpret_cast<const void*>(address), 4);
+  return __uint_as_float(bits & ~0x1fffu);
+}
+}  // namespace emulated
+#endif
+
+/// d += a b over k = 8 for N = 128, float operands read as tf32, both k-major.
+__device__ __forceinline__ void wgmma_tf32(float (&d)[64], Operand a, Operand b) {
+#if !defined(__CUDACC__)
+  struct Thread {
+    float* d;
+    Operand a, b;
+  } mine{d, a, b};
+  emulation::warpgroup_collective(&mine, "wgmma_tf32", emulation::Where::current(), [](void* const* threads) {
+    std::vector<float*> sums;
+    for (int r = 0; r < 128; ++r) sums.push_back(static_cast<Thread*>(threads[r])->d);
+    const Thread first = *static_cast<Thread*>(threads[0]);
+    emulation::warpgroup_issue([sums, first] {
+      for (int r = 0; r < 128; ++r)
+        for (int i = 0; i < 64; ++i) {
+          const int row = 16 * (r / 32) + r % 32 / 4 + 8 * (i / 2 % 2),
+                    column = 8 * (i / 4) + 2 * (r % 4) + i % 2;
+          for (int k = 0; k < 8; ++k)
+            sums[r][i] +=
+                emulated::element_tf32(first.a, row, k) * emulated::element_tf32(first.b, column, k);
+        }
+    });
+  });
+#elif defined(MLPWATT_SM90A)
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+      "}, %64, %65, 1, 1, 1;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
+        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]),
+        "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),
+        "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]),
+        "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]),
+        "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+      : "l"(a.descriptor), "l"(b.descriptor));
+#endif
+}
 
 /// d = a b, or d += a b with `accumulate`. MnMajorA: A is stored with m along its rows; MnMajorB: B with n.
 template <int N, bool MnMajorA, bool MnMajorB>

@@ -34,6 +34,13 @@ bool runs_here(const GemmVariant& variant, Precision precision, bool aligned) {
          capability <= variant.to_capability && (aligned || !variant.needs_aligned_operands);
 }
 
+void require_valid(const GemmProblem& problem) {
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max() / 2;
+  for (const std::int64_t d : {problem.m, problem.n, problem.k})
+    if (d < 1 || d > kLargest)
+      throw std::invalid_argument("gpu/gemm: dimensions must be 1 to " + std::to_string(kLargest));
+}
+
 /// Blocks of a variant that a multiprocessor holds, by its shared memory and threads.
 std::int64_t blocks_per_multiprocessor(const GemmVariant& variant) {
   constexpr std::int64_t kThreads = 2048, kReservedBytes = 1024;
@@ -84,6 +91,7 @@ std::string describe(const GemmChoice& choice) {
 }
 
 std::vector<GemmChoice> gemm_choices(const GemmProblem& problem, Precision precision, bool aligned) {
+  require_valid(problem);
   std::vector<std::pair<double, GemmChoice>> rated;
   for (const GemmVariant& variant : gemm_variants()) {
     if (!runs_here(variant, precision, aligned)) continue;
@@ -118,10 +126,7 @@ GemmPlan::GemmPlan(const GemmProblem& problem, Precision precision, bool aligned
 
 GemmPlan::GemmPlan(const GemmProblem& problem, const GemmChoice& choice)
     : problem_(problem), choice_(choice) {
-  constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max() / 2;
-  for (const std::int64_t d : {problem.m, problem.n, problem.k})
-    if (d < 1 || d > kLargest)
-      throw std::invalid_argument("gpu/gemm: dimensions must be 1 to " + std::to_string(kLargest));
+  require_valid(problem);
   if (choice_.splits > 1) {
     const GemmVariant& v = *choice_.variant;
     const std::int64_t tiles = ceil_div(problem.m, v.tile_m) * ceil_div(problem.n, v.tile_n);

@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "gpu/gemm/arguments.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt::gpu {
@@ -175,15 +177,19 @@ Guarded result_of(const Case& c) {
   return Guarded(c.problem.m, c.problem.n, pad(c.problem.n, c.aligned), c.aligned ? 0 : 1);
 }
 
+/// Cases of each variant; few where every access is watched (the emulator, or compute-sanitizer).
+bool small_shapes() {
 #if defined(MLPWATT_EMULATED)
-constexpr int kOfEach = 9;
+  return true;
 #else
-constexpr int kOfEach = 120;
+  return std::getenv("MLPWATT_SMALL_SHAPES") != nullptr;
 #endif
+}
+int of_each() { return small_shapes() ? 9 : 120; }
 
 TEST(GpuGemm, SmallIntegersAgreeToTheBit) {
   std::mt19937_64 random(7);
-  for (const Case& c : cases(11, kOfEach)) {
+  for (const Case& c : cases(11, of_each())) {
     const Operands o = make_operands(c, random, true);
     Guarded out = result_of(c);
     out.upload();
@@ -195,7 +201,7 @@ TEST(GpuGemm, SmallIntegersAgreeToTheBit) {
 
 TEST(GpuGemm, RandomValuesStayWithinTheRoundingBound) {
   std::mt19937_64 random(8);
-  for (const Case& c : cases(12, kOfEach / 3)) {
+  for (const Case& c : cases(12, of_each() / 3)) {
     const Operands o = make_operands(c, random, false);
     Guarded out = result_of(c);
     out.upload();
@@ -210,7 +216,7 @@ TEST(GpuGemm, RandomValuesStayWithinTheRoundingBound) {
 
 TEST(GpuGemm, EveryEpilogueMatchesItsFormula) {
   std::mt19937_64 random(9);
-  for (const Case& c : cases(13, kOfEach / 3)) {
+  for (const Case& c : cases(13, of_each() / 3)) {
     const std::int64_t m = c.problem.m, n = c.problem.n;
     const Operands o = make_operands(c, random, true);
     const int shift = c.aligned ? 0 : 1;
@@ -311,10 +317,10 @@ TEST(GpuGemm, EveryEpilogueMatchesItsFormula) {
 /// Random shapes with the plan's own choice, as a training step would ask.
 TEST(GpuGemm, TheChosenPlanIsRightForTrainingShapes) {
   std::mt19937_64 random(10);
-  for (int i = 0; i < (kOfEach < 100 ? 12 : 300); ++i) {
+  for (int i = 0; i < (small_shapes() ? 12 : 300); ++i) {
     Case c;
     c.problem.layout = static_cast<GemmLayout>(i % 3);
-    const std::int64_t limit = kOfEach < 100 ? 70 : 1500;
+    const std::int64_t limit = small_shapes() ? 70 : 1500;
     c.problem.m = 1 + static_cast<std::int64_t>(random() % limit);
     c.problem.n = 1 + static_cast<std::int64_t>(random() % limit);
     c.problem.k = 1 + static_cast<std::int64_t>(random() % (2 * limit));
@@ -383,6 +389,37 @@ TEST(GpuGemm, AVariantThatNeedsAlignmentRefusesOthers) {
     EXPECT_THROW(launch_gemm(nullptr, plan,
                              {.a = x.data(), .lda = 9, .b = x.data(), .ldb = 8, .c = c.data(), .ldc = 8}),
                  std::invalid_argument);
+  }
+}
+
+/// What the tests above are made of must notice a kernel that masks or sums wrongly.
+TEST(GpuGemm, ABrokenKernelIsNoticed) {
+  using Mutation = void (*)(GemmArguments&);
+  const std::pair<const char*, Mutation> mutations[] = {
+      {"one product left out", [](GemmArguments& g) { --g.k, --g.k_chunk; }},
+      {"a column too many", [](GemmArguments& g) { ++g.n; }},
+      {"a row too few", [](GemmArguments& g) { --g.m; }},
+      {"operands swapped", [](GemmArguments& g) { std::swap(g.a, g.b); }},
+  };
+  static GemmVariant broken;
+  static Mutation mutate;
+  static void (*real)(cudaStream_t, GemmLayout, const GemmArguments&);
+  broken = gemm_variants().front();
+  real = broken.launch;
+  broken.launch = [](cudaStream_t stream, GemmLayout layout, const GemmArguments& g) {
+    GemmArguments wrong = g;
+    mutate(wrong);
+    real(stream, layout, wrong);
+  };
+  std::mt19937_64 random(12);
+  for (const auto& [what, mutation] : mutations) {
+    mutate = mutation;
+    const Case c{{GemmLayout::kNN, 24, 24, 24}, {&broken, 1}, false};
+    const Operands o = make_operands(c, random, true);
+    Guarded out = result_of(c);
+    out.upload();
+    run_case(c, o, out);
+    EXPECT_TRUE(!(largest_error(out, o.product) == 0.0) || !out.guards_intact()) << what;
   }
 }
 

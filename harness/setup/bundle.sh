@@ -1,0 +1,42 @@
+#!/bin/sh
+# Collects what a built mlpwatt needs on a machine where nothing can be installed:
+#   harness/setup/bundle.sh BUILD      (make bundle)
+# BUILD/bundle/bin holds the programs, BUILD/bundle/lib every shared library they load, the C library and its loader
+# included; BUILD/bundle/mlpwatt and .../mlpwatt_gpu_tests start them. Of the target only the kernel and the NVIDIA driver
+# (libcuda.so.1, libnvidia-ml.so.1) are used. Copy the working tree with BUILD/bundle in it, and there run
+#   make record-gpu OUT=FOLDER
+set -eu
+build=$1
+bundle=$build/bundle
+rm -rf "$bundle"
+mkdir -p "$bundle/bin" "$bundle/lib"
+for program in mlpwatt mlpwatt_gpu_tests; do
+  cp "$build/$program" "$bundle/bin/"
+  strip --strip-debug "$bundle/bin/$program"
+  ldd "$build/$program" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p'
+done | sort -u > "$bundle/libraries.txt"
+if grep -q 'not found' "$bundle/libraries.txt"; then
+  echo "make bundle: a shared library of the programs is missing here: $(grep 'not found' "$bundle/libraries.txt")" >&2; exit 1
+fi
+# opened at run time where they are found: the counters of a CUDA toolkit
+for optional in libcupti.so.13 libnvperf_host.so libnvperf_target.so; do
+  for folder in "${CUDA_HOME:-/usr/local/cuda}/lib64" "${CUDA_HOME:-/usr/local/cuda}/extras/CUPTI/lib64"; do
+    [ ! -e "$folder/$optional" ] || { [ -z "${BUNDLE_CUPTI:-}" ] || echo "$folder/$optional" >> "$bundle/libraries.txt"; break; }
+  done
+done
+xargs -I{} cp -L {} "$bundle/lib/" < "$bundle/libraries.txt"
+loader=$(basename "$(find "$bundle/lib" -name 'ld-linux*' | head -n 1)")
+for program in mlpwatt mlpwatt_gpu_tests; do
+  cat > "$bundle/$program" <<END
+#!/bin/sh
+# The bundled program with the bundled libraries; the driver's come from the machine.
+here=\$(cd "\$(dirname "\$0")" && pwd)
+for driver in /usr/lib/x86_64-linux-gnu /usr/lib64 /usr/lib /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
+  [ -e "\$driver/libcuda.so.1" ] && found=\${found:-}:\$driver
+done
+exec "\$here/lib/$loader" --library-path "\$here/lib\${found:-}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" "\$here/bin/$program" "\$@"
+END
+  chmod +x "$bundle/$program"
+done
+"$bundle/mlpwatt" --version > /dev/null 2>&1 || "$bundle/mlpwatt" list > /dev/null
+echo "bundle: $bundle ($(du -sh "$bundle" | cut -f1)): $(wc -l < "$bundle/libraries.txt") shared libraries"
