@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "gpu/mlp/engine.h"
 #include "gpu/mlp/mlp_train.h"
@@ -218,6 +219,39 @@ void expect_same_bits(const std::string& algorithm, int blocks, int steps) {
 TEST(GpuMlpResident, TheSameBitsInEveryThreadOrder) { expect_same_bits("resident", 2, 3); }
 TEST(GpuMlpCooperative, TheSameBitsInEveryThreadOrder) { expect_same_bits("cooperative", 3, 2); }
 TEST(GpuMlpGraph, TheSameBitsInEveryThreadOrder) { expect_same_bits("graph", 0, 2); }
+
+/// Networks of the study's shapes with random sizes and batches: small on the emulator, up to 2^18 parameters
+/// and the study's batch on a device.
+TEST(GpuMlp, RandomNetworksFollowTheReference) {
+#if defined(MLPWATT_EMULATED)
+  const bool small = true;
+#else
+  const bool small = std::getenv("MLPWATT_SMALL_SHAPES") != nullptr;
+#endif
+  RandomStream stream(2026);
+  const auto any = [&](int least, int most) {
+    return least + static_cast<int>(uniform_below(stream, static_cast<std::uint64_t>(most - least + 1)));
+  };
+  for (int i = 0; i < (small ? 6 : 24); ++i) {
+    const Task task = static_cast<Task>(any(0, 2));
+    const int inputs = any(1, small ? 14 : 130), outputs = task == Task::kMulticlass ? any(2, 10) : 1;
+    std::vector<int> widths;
+    for (int k = any(1, small ? 3 : 7); k > 0; --k)
+      widths.push_back(!widths.empty() && any(0, 1) == 0 ? widths.back() : any(1, small ? 24 : 160));
+    widths.push_back(outputs);
+    const int batch = any(2, small ? 24 : 256);
+    const Case c{"random", network_of(inputs, widths, task, any(0, 1) == 0), batch,
+                 std::int64_t{batch} + any(1, batch)};
+    SCOPED_TRACE("network number " + std::to_string(i));
+    const Dataset data = small_data(inputs, outputs, task, 1);
+    EngineOptions options;
+    options.batch = batch;
+    for (const Candidate& way : candidates(c.network, data.info, options)) {
+      if (small && way.blocks > 4) continue;
+      expect_as_reference(c, way.algorithm, way.blocks, 3);
+    }
+  }
+}
 
 TEST(GpuMlpCalibration, TakesTheQuickestAndSurvivesWhatCannotRun) {
   const std::vector<Candidate> ways{{"resident", 1}, {"resident", 16}, {"cooperative", 0}, {"graph", 0}};
