@@ -21,7 +21,7 @@ endif
 
 ## ---- what is there -------------------------------------------------------------------------
 # Goals that need neither packages nor a compiler must not install any.
-LIGHT := help clean format deps deps-test datasets peers record-gpu
+LIGHT := help clean format deps deps-test datasets peers peers-gpu record-gpu
 ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),help)),)
 include $(BUILD)/toolchain.mk
 endif
@@ -216,6 +216,10 @@ peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPW
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
 	@$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS)
 	@$(MLPWATT) compare-peers --out $(OUT) $(ARGS)
+compare-gpu: build ## ours on the GPU in turns with PyTorch and JAX there, the sample of the grid
+	@MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS)
+peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
+	@PEERS_WANTED=results/peers/requirements-gpu.txt harness/setup/peers.sh $(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu)
 compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
 	@$(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS)
 	@$(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS)

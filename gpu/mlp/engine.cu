@@ -67,12 +67,14 @@ void Engine::set_parameters(const reference::Parameters& parameters) {
 }
 
 double Engine::train_on_device(const int* batches, std::int64_t count) {
+  host_losses_.resize(losses_.size());  // the first time only
   double loss = 0;
   for (std::int64_t done = 0; done < count;) {
     const int here = static_cast<int>(std::min(kMostSteps, count - done));
     enqueue(batches + done, here);
     synchronise();
-    for (const double part : losses_.download()) loss += part;
+    copy_to_host(host_losses_.data(), losses_.data(), losses_.bytes());
+    for (const double part : host_losses_) loss += part;
     taken_ += here;
     done += here;
   }

@@ -80,6 +80,7 @@ class Engine : public MlpEngine {
 
  private:
   Buffer<int> staged_;
+  std::vector<double> host_losses_;
 };
 
 /// Copies what it needs of `data` to the device (set-up, not timed).

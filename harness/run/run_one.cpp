@@ -166,6 +166,9 @@ CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& se
   CounterRequest request;
   request.names = settings.counters.names;
   request.backend = benchmark.name.substr(0, benchmark.name.find('/'));
+  // What only a GPU's counters tell is asked of a GPU only.
+  if (request.backend == "gpu" && request.names == default_counters())
+    request.names.insert(request.names.end(), {"l1_bytes", "occupancy"});
   for (const CacheLevel& level : settings.machine.hierarchy.levels)
     request.caches.push_back({level.name, level.capacity_bytes, level.associativity, level.line_bytes});
   if (simulate) request.step_command = step_command(benchmark.name, settings.kernel);

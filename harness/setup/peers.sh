@@ -1,11 +1,12 @@
 #!/bin/sh
 # Puts the Python libraries that `make compare` compares with into a virtual environment outside the tree.
 #   peers.sh [DIRECTORY]      default: ${XDG_CACHE_HOME:-~/.cache}/mlpwatt/peers (MLPWATT_PEERS)
+# PEERS_WANTED=FILE names another list of them (results/peers/requirements-gpu.txt).
 # Nothing but the comparison needs it; to remove it, remove the directory. PEERS_INDEX=URL adds a package index, e.g.
 # https://download.pytorch.org/whl/cpu for PyTorch without the gigabytes of CUDA libraries that PyPI's brings.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-wanted=$here/../../results/peers/requirements.txt
+wanted=${PEERS_WANTED:-$here/../../results/peers/requirements.txt}
 target=${1:-${MLPWATT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/mlpwatt/peers}}
 
 # libxsmm as a library that can be loaded: Debian has it as an archive only.

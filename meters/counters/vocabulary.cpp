@@ -99,7 +99,7 @@ const std::vector<std::string>& default_counters() {
   static const std::vector<std::string> names{
       "l1_miss",     "l2_miss",          "l3_miss",    "instructions", "cycles",   "tlb_miss",
       "stall",       "fp_ops",           "l1_access",  "l2_bytes",     "l3_bytes", "dram_bytes",
-      "page_faults", "context_switches", "migrations", "task_clock_s", "l1_bytes", "occupancy"};
+      "page_faults", "context_switches", "migrations", "task_clock_s"};
   return names;
 }
 

@@ -1,0 +1,89 @@
+// What a row says of the GPU that ran it, and what commands say where there is none.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "harness/record/record_file.h"
+#include "harness/run/power_rows.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt {
+namespace {
+
+using namespace mlpwatt::testing;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+GpuState state_of(const std::string& uuid, double celsius, std::uint64_t reasons) {
+  GpuState state;
+  state.uuid = uuid;
+  state.clock_hz = 1.98e9;
+  state.memory_clock_hz = 2.6e9;
+  state.temperature_c = celsius;
+  state.reasons = reasons;
+  return state;
+}
+
+Row row_of(const std::string& uuid) {
+  Row row(runs_table());
+  row.set("device_uuid", uuid);
+  row.set("quality", "ok");
+  return row;
+}
+
+TEST(GpuRows, TheStateIsThatOfTheGpuThatRan) {
+  Row row = row_of("GPU-bb");
+  set_gpu_state(row, {state_of("GPU-aa", 90, 0x40), state_of("GPU-bb", 40, 0x1)},
+                {state_of("GPU-bb", 55, 0), state_of("GPU-aa", 90, 0x40)});
+  EXPECT_EQ(row.real("gpu_temperature_before_c"), 40);
+  EXPECT_EQ(row.real("gpu_temperature_after_c"), 55);
+  EXPECT_EQ(row.real("gpu_clock_after_hz"), 1.98e9);
+  EXPECT_EQ(row.real("gpu_memory_clock_before_hz"), 2.6e9);
+  EXPECT_EQ(row.text("gpu_throttle_before"), "idle");
+  EXPECT_EQ(row.text("gpu_throttle_after"), "none");
+  EXPECT_EQ(row.text("quality"), "ok");
+}
+
+TEST(GpuRows, OneHeldBackAtEitherEndIsFlagged) {
+  Row row = row_of("GPU-aa");
+  set_gpu_state(row, {state_of("GPU-aa", 60, 0)}, {state_of("GPU-aa", 88, 0x20)});
+  EXPECT_EQ(row.text("quality"), "gpu_throttled");
+  EXPECT_EQ(row.text("gpu_throttle_after"), "sw_thermal");
+  row.set("quality", "few_blocks");
+  set_gpu_state(row, {state_of("GPU-aa", 60, 0x4)}, {});
+  EXPECT_EQ(row.text("quality"), "few_blocks gpu_throttled");
+}
+
+TEST(GpuRows, ARowOfTheProcessorHasNone) {
+  Row row = row_of("");
+  set_gpu_state(row, {state_of("GPU-aa", 60, 0x4)}, {state_of("GPU-aa", 60, 0x4)});
+  EXPECT_EQ(row.text("quality"), "ok");
+  EXPECT_EQ(row.text("gpu_throttle_before"), "");
+}
+
+TEST(GpuCommands, WithoutADeviceTrainSaysWhyInOneLineAndLeavesNothing) {
+  TemporaryFolder folder;
+  const std::string out = folder.path("gpu.h5");
+  const Outcome outcome = run({"train", "--dataset", "wine_quality_white", "--shape", "rectangle", "--size",
+                               "64", "--depth", "2", "--epochs", "1", "--backend", "gpu", "--out", out});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("backend gpu"));
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(GpuCommands, PeersOnADeviceThatIsNotThere) {
+  const Outcome none = run({"compare-peers", "--device", "gpu", "--quick", "--only", "training"});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_THAT(none.err, HasSubstr("backend gpu"));
+  const Outcome unknown = run({"compare-peers", "--device", "tpu"});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("tpu"), HasSubstr("gpu")));
+}
+
+}  // namespace
+}  // namespace mlpwatt
