@@ -155,14 +155,6 @@ double PowerSession::slowest_period_s() const {
   return slowest;
 }
 
-double PowerSession::least_window_s() const {
-  double least_s = 0;
-  for (const Channel& channel : channels_)
-    if (channel.provenance == Provenance::kMeasured)
-      least_s = std::max(least_s, 1.1 * static_cast<double>(kLeastUpdates + 1) * channel.update_period_s);
-  return least_s;
-}
-
 double PowerSession::idle_s() const {
   if (asked_idle_s_ >= 0) return asked_idle_s_;
   if (!active()) return 0;
@@ -206,10 +198,15 @@ double least_window_s(const Channel& channel) {
 }
 
 double PowerSession::least_window_s() const {
+  // one update more than needed, and a tenth for periods that are not kept exactly
+  constexpr double kUpdates = 1.1 * static_cast<double>(kLeastUpdates + 1);
   double least_s = 0;
-  for (const Channel& channel : channels_)  // what only repeats another decides nothing
-    if (channel.duplicate_of.empty() || channel.kind == ReadingKind::kEnergyCounter)
-      least_s = std::max(least_s, mlpwatt::least_window_s(channel));
+  for (const Channel& channel : channels_) {
+    if (channel.provenance != Provenance::kMeasured) continue;
+    // of power, what only repeats another decides nothing
+    if (!channel.duplicate_of.empty() && channel.kind != ReadingKind::kEnergyCounter) continue;
+    least_s = std::max({least_s, mlpwatt::least_window_s(channel), kUpdates * channel.update_period_s});
+  }
   return least_s;
 }
 

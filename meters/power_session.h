@@ -66,8 +66,6 @@ class PowerSession {
   PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s);
 
   bool active() const { return sampler_ != nullptr; }
-  /// A window that may have to be this long for 10 distinct updates of every measured channel; 0 = any.
-  double least_window_s() const;
   /// Processor time of the sampling so far.
   double sampler_cpu_s() const { return active() ? sampler_->cpu_s() : 0; }
   std::int64_t sampler_reads() const { return active() ? sampler_->reads() : 0; }
@@ -90,8 +88,8 @@ class PowerSession {
   /// power sees 25 ms of 100): over several windows their looks then fall everywhere into what a kernel
   /// repeats. Nothing without such a meter.
   void wait_for_random_phase();
-  /// What a window should last at least for the energy of its meters to be worth having; see
-  /// least_window_s(Channel).
+  /// What a window should last at least for the energy of its measuring meters to be worth having: see
+  /// least_window_s(Channel), and 10 distinct updates of each; 0 = any.
   double least_window_s() const;
   void begin_window();
   void end_window();
