@@ -44,6 +44,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #if defined(MLPWATT_SM90A)
   using Shared = WgmmaShared<BN, Stages>;
   Shared& shared = shared_as<Shared>();
+  require_swizzle_alignment(&shared);
   const int thread = static_cast<int>(threadIdx.x);
   int tile_m, tile_n;
   tile_of_block(static_cast<int>(blockIdx.x), g.tiles_m, g.tiles_n, tile_m, tile_n);

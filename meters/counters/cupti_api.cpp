@@ -34,7 +34,8 @@ std::vector<std::string> cupti_paths() {
 CuptiLibrary::CuptiLibrary(const std::vector<std::string>& paths) {
   std::string first_problem;
   for (const std::string& path : paths) {
-    handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    // Stays loaded for good: it leaves hooks behind in the driver.
+    handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (handle_ != nullptr) {
       path_ = path;
       break;
@@ -94,7 +95,8 @@ std::string CuptiLibrary::text(int status) const {
   return text;
 }
 
-CudaDriver::CudaDriver(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+CudaDriver::CudaDriver(const std::string& path)
+    : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) {
   if (handle_ == nullptr) throw std::runtime_error(dlerror());
   const auto fail = [&](const std::string& reason) {
     dlclose(handle_);
