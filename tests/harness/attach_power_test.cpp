@@ -36,8 +36,8 @@ Record run_of(const std::string& name, double first_utc_s, double after_s, doubl
   run.set("host", "r1i0n3.cluster");
   record.machine.set("host", "r1i0n3.cluster");
   run.set("status", "ok");
-  run.set("start_realtime_ns", std::llround((first_utc_s + after_s) * 1e9));
-  run.set("start_monotonic_ns", std::llround((kBoot_s + after_s) * 1e9));
+  run.set("start_realtime_ns", std::int64_t{std::llround((first_utc_s + after_s) * 1e9)});
+  run.set("start_monotonic_ns", std::int64_t{std::llround((kBoot_s + after_s) * 1e9)});
   run.set("duration_s", duration_s);
   run.set("warm_up_s", 60.0);
   if (idle_s > 0) run.set("idle_s", idle_s);
