@@ -95,7 +95,7 @@ $(BUILD)/%.cu.o: %.cu | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"
 	@$(NVCC) $(NVCC_FLAGS) $(GENCODE) -Xptxas -v -MMD -MP -MF $(@:.o=.d) -c $< -o $@ 2> $(@:.o=.ptxas); \
-	  status=$$?; grep -v -E '^ptxas info|bytes stack frame|^$$' $(@:.o=.ptxas) >&2; exit $$status
+	  status=$$?; grep -v -E '^ptxas info|bytes stack frame|^ *time = |^$$' $(@:.o=.ptxas) >&2; exit $$status
 endif
 
 $(BUILD)/mlpwatt: $(OBJECTS)
