@@ -87,6 +87,9 @@ GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm
               -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
+# Files without kernels go through nvcc once instead of once an architecture (PTX, should one slip in).
+GPU_HOST_SRC := gpu/runtime.cu gpu/device_facts.cu gpu/gemm/gemm.cu gpu/gemm/cublas.cu gpu/gemm/gemm_benchmarks.cu gpu/probes/sizes.cu
+$(GPU_HOST_SRC:%.cu=$(BUILD)/%.cu.o): GENCODE := -gencode=arch=compute_80,code=compute_80
 # What ptxas says of registers and spills stays beside the object: tests/gpu/registers_test.cpp reads it.
 $(BUILD)/%.cu.o: %.cu | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
@@ -130,11 +133,15 @@ deps: ## install what building and benchmarking need (apt; else prints the line 
 deps-test: ## the same, and what the tests need
 	@harness/setup/deps.sh build meter read test
 	@harness/setup/deps.sh --optional cluster
+	@harness/setup/deps.sh --optional browser
 $(BUILD)/deps-%.stamp: harness/setup/packages.tsv harness/setup/deps.sh
 	@mkdir -p $(@D); harness/setup/deps.sh $* && touch $@
 $(BUILD)/deps-cluster.stamp: $(BUILD)/deps-test.stamp
 	@harness/setup/deps.sh --optional cluster && touch $@
-$(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp
+# one apt at a time: each waits for the one before
+$(BUILD)/deps-browser.stamp: $(BUILD)/deps-cluster.stamp
+	@harness/setup/deps.sh --optional browser && touch $@
+$(TEST_OBJ): | $(BUILD)/deps-test.stamp $(BUILD)/deps-cluster.stamp $(BUILD)/deps-browser.stamp
 $(GPU_TEST_OBJ): | $(BUILD)/deps-test.stamp
 
 build: $(BUILD)/mlpwatt ## build the program build/mlpwatt
@@ -167,11 +174,19 @@ widths: build ## matrix products of every layer width from 1 to 300, next to the
 	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
 regret: build ## the chosen blocking of each matrix product against an exhaustive search
 	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
+calibrate: build ## period, lag, window and quantum of a meter: make calibrate METER=hwmon [ARGS=...]
+	@test -n "$(METER)" || { echo "make calibrate: say which meter, e.g. make calibrate METER=powercap (build/mlpwatt info lists them)" >&2; exit 2; }
+	@$(MLPWATT) calibrate $(METER) $(ARGS)
+sampler-cost: build ## what looking on costs: training steps with and without the sampler in turns, by stand-ins of every file-made meter, or METER=auto
+	@tests/support/instruments.sh $(BUILD)/instruments
+	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),powercap,hwmon,pm_counters) --sampler-cost $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
 bench-gpu: need-nvcc build ## the quick suite of the device: peaks, bandwidths, latencies, products, training steps
 	@$(RUN) --quick --filter '^gpu/' $(ARGS)
+compare-gpu: need-nvcc build ## our matrix products on the device in turns with cuBLAS's
+	@$(MLPWATT) compare-cublas --out $(OUT) $(ARGS)
 record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in under 9 minutes: make record-gpu OUT=FOLDER
 	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
 bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
@@ -228,11 +243,12 @@ test-gpu: need-nvcc $(BUILD)/deps-test.stamp $(BUILD)/mlpwatt_gpu_tests ## gpu/ 
 	@tests/gpu/run.sh $(BUILD)/mlpwatt_gpu_tests $(ARGS)
 
 SANITIZE_FILTER ?= -Soak*:*Readback*:*Speed*
+# TSan does not follow the emulator's fibers (which are one host thread): no Gpu* there.
 sanitize: $(BUILD)/deps-lint.stamp ## the tests under ASan + UBSan (g++) and TSan (clang with libomp)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(BUILD)/asan/mlpwatt $(BUILD)/asan/mlpwatt_tests
 	@MLPWATT_SANITIZED=1 tests/run.sh $(BUILD)/asan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CXX=clang++ OPT=-O1 SANITIZE=-fsanitize=thread $(BUILD)/tsan/mlpwatt $(BUILD)/tsan/mlpwatt_tests
-	@MLPWATT_SANITIZED=1 TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' tests/run.sh $(BUILD)/tsan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
+	@MLPWATT_SANITIZED=1 TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' tests/run.sh $(BUILD)/tsan --gtest_filter='$(SANITIZE_FILTER):Gpu*' $(ARGS)
 
 # --- keep
 FORMATTED = $(shell find $(ROOMS) gpu tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
@@ -241,7 +257,7 @@ format: ## clang-format every source file in place
 	@clang-format -i $(FORMATTED)
 lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mode, clang-tidy, shellcheck
 	@clang-format --dry-run -Werror $(FORMATTED)
-	@shellcheck harness/setup/*.sh tests/*.sh tests/gpu/*.sh .ci/run
+	@shellcheck harness/setup/*.sh tests/*.sh tests/gpu/*.sh tests/support/*.sh .ci/run
 	@printf '%s\n' $(SOURCES) | xargs -P $(shell nproc) -n 4 clang-tidy --quiet -p . 2>&1 | grep -v -E 'warnings? (generated|suppressed)|^Suppressed|^Use -' ; test $${PIPESTATUS[1]:-0} -eq 0
 lint: SHELL := /bin/bash
 

@@ -16,15 +16,14 @@ namespace mlpwatt {
 class AlignedFloats {
  public:
   AlignedFloats() = default;
-  explicit AlignedFloats(std::size_t count) : count_(count) {
-    if (count == 0) return;
-    const std::size_t huge = std::size_t{2} << 20;
-    const std::size_t alignment = count * sizeof(float) >= 2 * huge ? huge : 64;
-    const std::size_t bytes = (count * sizeof(float) + alignment - 1) / alignment * alignment;
-    data_.reset(static_cast<float*>(std::aligned_alloc(alignment, bytes)));
-    if (!data_) throw std::bad_alloc();
-    if (alignment == huge) madvise(data_.get(), bytes, MADV_HUGEPAGE);
-    std::memset(data_.get(), 0, bytes);
+  explicit AlignedFloats(std::size_t count) : AlignedFloats(untouched(count)) {
+    if (count_ > 0) std::memset(data_.get(), 0, count_ * sizeof(float));
+  }
+  /// Not zeroed: whoever writes a page first gets it in the memory next to it (NUMA first touch).
+  static AlignedFloats untouched(std::size_t count) {
+    AlignedFloats floats;
+    floats.allocate(count);
+    return floats;
   }
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
@@ -33,6 +32,16 @@ class AlignedFloats {
   std::size_t size() const { return count_; }
 
  private:
+  void allocate(std::size_t count) {
+    count_ = count;
+    if (count == 0) return;
+    const std::size_t huge = std::size_t{2} << 20;
+    const std::size_t alignment = count * sizeof(float) >= 2 * huge ? huge : 64;
+    const std::size_t bytes = (count * sizeof(float) + alignment - 1) / alignment * alignment;
+    data_.reset(static_cast<float*>(std::aligned_alloc(alignment, bytes)));
+    if (!data_) throw std::bad_alloc();
+    if (alignment == huge) madvise(data_.get(), bytes, MADV_HUGEPAGE);
+  }
   struct Free {
     void operator()(float* p) const { std::free(p); }
   };

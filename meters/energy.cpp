@@ -129,7 +129,10 @@ Part judge_end(const Curve& curve, const Channel& channel, double period_s, doub
   } else {
     // With nothing known beyond the end the load may have been anything down to none.
     const double step = std::isnan(inside) ? 0 : std::isnan(outside) ? inside : inside - outside;
-    const double u_lag = period_s / std::sqrt(12.0) * (channel.lag_known == Known::kMeasured ? 0.1 : 1.0);
+    const bool measured = channel.lag_known == Known::kMeasured;
+    const double u_lag = measured && channel.lag_spread_s > 0
+                             ? channel.lag_spread_s
+                             : period_s / std::sqrt(12.0) * (measured ? 0.1 : 1.0);
     end.variance += square(step * u_t) + square(step * u_lag);
   }
   if (!cut) return end;
@@ -301,7 +304,12 @@ Energy integrate(const Series& series, const Interval& interval) {
   energy.edges_j = std::sqrt(edges);
   energy.sampling_j = std::sqrt(sampling_variance(curve, channel, period_s, interval));
   const std::int64_t changes = count_updates(energy, updates, channel, interval, channel.lag_s);
-  if (energy.distinct_updates < kLeastUpdates) energy.flags |= kUnderSampled;
+  if (energy.distinct_updates < kLeastUpdates) {
+    energy.flags |= kUnderSampled;
+    if (energy.reason.empty())
+      energy.reason = fmt::format("{}: {}: {} distinct updates in the window, {} are needed", series.meter,
+                                  channel.domain, energy.distinct_updates, kLeastUpdates);
+  }
   energy.quantisation_j = counter
                               ? updates.resolution / std::sqrt(6.0)
                               : updates.resolution * energy.seconds /

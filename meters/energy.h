@@ -20,8 +20,7 @@
 //                 averaged over W < T the same times (1 - W/T); counters and full averages 0; and for all
 //                 powers the time error of each update: sqrt(sum (dP u_t)^2)
 //   edges         at each end: counters P u_t, powers |P_in - P_out| u_t; lag: |P_in - P_out| T / sqrt 12
-//   when
-//                 assumed or declared, a tenth of it when measured; for the cut interval
+//                 when assumed or declared, its spread for T / sqrt 12 when measured; for the cut interval
 //                 |r| dt s / sqrt 3 (+) |P_in - P_out| dt f (1 - f) / sqrt 12 with r what the neighbours
 //                 leave unexplained of its mean power and s = f^2 or (1 - f)^2 over f^2 + (1 - f)^2, the
 //                 larger unless one step explains r; for overlapping averages |dP| W / (8 sqrt 3) at

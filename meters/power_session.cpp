@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "meters/calibration_file.h"
+
 namespace mlpwatt {
 namespace {
 
@@ -84,6 +86,14 @@ PowerSession::PowerSession(const PowerOptions& options) : asked_idle_s_(options.
   const bool automatic = options.meters == "auto";
   std::vector<std::unique_ptr<Meter>> meters;
   std::set<std::string> used;
+  std::string calibration_path = options.calibration_path;
+  if (options.config.is_object() && options.config.contains("calibration")) {
+    if (!options.config["calibration"].is_string())
+      throw std::invalid_argument("meter configuration: \"calibration\" is to be the path of a file");
+    calibration_path = options.config["calibration"].get<std::string>();
+  }
+  if (calibration_path.empty()) calibration_path = default_calibration_path();
+  const std::vector<ChannelTiming> timings = read_calibrations(calibration_path);
   for (const bool fallback : {false, true})
     for (const MeterEntry& entry : meter_entries()) {
       if (entry.fallback != fallback) continue;
@@ -109,7 +119,7 @@ PowerSession::PowerSession(const PowerOptions& options) : asked_idle_s_(options.
         if (!chosen) continue;
         for (const std::string& word : wanted)
           if (word == entry.name || word == name) used.insert(word);
-        meters.push_back(std::move(meter));
+        meters.push_back(calibrated(std::move(meter), timings, calibration_host()));
       }
     }
   if (!automatic)
@@ -146,13 +156,17 @@ double PowerSession::slowest_period_s() const {
 }
 
 double PowerSession::idle_s() const {
-  if (!active()) return 0;
   if (asked_idle_s_ >= 0) return asked_idle_s_;
+  if (!active()) return 0;
   return modelled_only() ? 0 : std::clamp(10 * slowest_period_s(), kLeastIdle_s, kMostIdle_s);
 }
 
 void PowerSession::be_idle(double seconds) {
-  if (!active() || seconds <= 0) return;
+  if (seconds <= 0) return;
+  if (!active()) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    return;
+  }
   Interval idle;
   idle.begin_s = monotonic_now_s();  // both marks inside: what is outside is no idle time
   sampler_->mark();
@@ -184,10 +198,15 @@ double least_window_s(const Channel& channel) {
 }
 
 double PowerSession::least_window_s() const {
+  // one update more than needed, and a tenth for periods that are not kept exactly
+  constexpr double kUpdates = 1.1 * static_cast<double>(kLeastUpdates + 1);
   double least_s = 0;
-  for (const Channel& channel : channels_)  // what only repeats another decides nothing
-    if (channel.duplicate_of.empty() || channel.kind == ReadingKind::kEnergyCounter)
-      least_s = std::max(least_s, mlpwatt::least_window_s(channel));
+  for (const Channel& channel : channels_) {
+    if (channel.provenance != Provenance::kMeasured) continue;
+    // of power, what only repeats another decides nothing
+    if (!channel.duplicate_of.empty() && channel.kind != ReadingKind::kEnergyCounter) continue;
+    least_s = std::max({least_s, mlpwatt::least_window_s(channel), kUpdates * channel.update_period_s});
+  }
   return least_s;
 }
 

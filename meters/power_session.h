@@ -19,8 +19,11 @@ struct PowerOptions {
   std::string meters =
       "none";  ///< auto, none, or names of meters (or of instances, "redfish:bmc17"), commas between
   nlohmann::json config;  ///< one section a meter, under its name
-  /// Idle time before and after each window; negative = chosen by default_idle_s(), 0 = one for the sitting.
+  /// Idle time before and after each window; negative = 10 updates of the slowest meter, 0 = one for the
+  /// sitting. What is asked for is kept without meters too: a log may be attached later.
   double idle_s = -1;
+  /// Timings that `mlpwatt calibrate` found; "" = where it puts them.
+  std::string calibration_path;
 };
 
 /// Reads a meter configuration. @param path "" = $MLPWATT_METERS, or none
@@ -63,6 +66,9 @@ class PowerSession {
   PowerSession(std::vector<std::unique_ptr<Meter>> meters, double idle_s);
 
   bool active() const { return sampler_ != nullptr; }
+  /// Processor time of the sampling so far.
+  double sampler_cpu_s() const { return active() ? sampler_->cpu_s() : 0; }
+  std::int64_t sampler_reads() const { return active() ? sampler_->reads() : 0; }
   /// No real meter: everything comes from the model.
   bool modelled_only() const;
   const std::vector<MeterFinding>& findings() const { return findings_; }
@@ -76,12 +82,14 @@ class PowerSession {
   void be_idle(double seconds);
   /// Looks on for as long as one idle time of the sitting needs, unless that was done already.
   void be_idle_once();
+  /// The next be_idle_once() looks again: a machine's idle power drifts over hours.
+  void forget_idle() { sitting_idle_.clear(); }
   /// Sleeps for a random part of the period of the meters that look at a part of it only (NVML's instant
   /// power sees 25 ms of 100): over several windows their looks then fall everywhere into what a kernel
   /// repeats. Nothing without such a meter.
   void wait_for_random_phase();
-  /// What a window should last at least for the energy of its meters to be worth having; see
-  /// least_window_s(Channel).
+  /// What a window should last at least for the energy of its measuring meters to be worth having: see
+  /// least_window_s(Channel), and 10 distinct updates of each; 0 = any.
   double least_window_s() const;
   void begin_window();
   void end_window();

@@ -223,6 +223,7 @@ double Sampler::cpu_s() const {
   for (const auto& team : teams_) {
     const std::lock_guard lock(team->mutex);
     sum += team->cpu_s;
+    for (const Team::Member& member : team->members) sum += member.meter->cpu_s();
   }
   return sum;
 }

@@ -43,7 +43,7 @@ class Sampler {
   /// Ends the threads. Those that hang inside a meter are left behind, with their meter.
   void stop();
 
-  /// Processor time of the sampling threads so far, and reads made.
+  /// Processor time of the sampling threads and of the meters' own so far, and reads made.
   double cpu_s() const;
   std::int64_t reads() const;
 

@@ -18,6 +18,8 @@ constexpr double kGapPeriods = 2.5;
 constexpr double kLateUpdate_s = 0.02;
 /// Above this many times the next highest decile = absurd, where the channel states no maximum.
 constexpr double kSpike = 10;
+/// The same of counters' gains: idle readings may be most of them.
+constexpr double kCounterSpike = 100;
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -46,11 +48,13 @@ class Sifter {
   Updates sift() {
     limit_w_ = absurd_above();
     find_period();
+    spike_w_ = limit_w_ > 0 ? limit_w_ : usual_gain_w() * kCounterSpike;
     for (const Reading& reading : series_.readings) take(reading);
     close_stretch(last_read_s_);
     gap_until(interval_.end_s);
     if (candidate_) flag(kOutOfRange, candidate_->monotonic_s, candidate_->monotonic_s);
-    for (const double step : series_.wall_steps_s) flag(kClockJump, step, step);
+    for (const double step : series_.wall_steps_s)
+      flag(kClockJump, step, step, "the wall clock was set meanwhile");
     std::vector<double> values;
     for (const Update& update : result_.list)
       if (!update.held) values.push_back(update.value);
@@ -62,8 +66,12 @@ class Sifter {
  private:
   bool counter() const { return series_.channel.kind == ReadingKind::kEnergyCounter; }
 
-  void flag(EnergyFlag which, double from_s, double to_s) {
-    if (to_s >= interval_.begin_s && from_s <= interval_.end_s) result_.flags |= which;
+  /// @param why what the person is told when nothing was wrong before; "" = somebody else says it
+  void flag(EnergyFlag which, double from_s, double to_s, const std::string& why = "") {
+    if (to_s < interval_.begin_s || from_s > interval_.end_s) return;
+    result_.flags |= which;
+    if (result_.reason.empty() && !why.empty())
+      result_.reason = fmt::format("{}: {}: {}", series_.meter, series_.channel.domain, why);
   }
 
   void fail(const Reading& reading, std::string reason) {
@@ -90,6 +98,29 @@ class Sifter {
         inside.begin() + static_cast<std::ptrdiff_t>(0.9 * static_cast<double>(inside.size() - 1));
     std::nth_element(inside.begin(), decile, inside.end());
     return *decile > 0 ? kSpike * *decile : 0;
+  }
+
+  /// Of counters: highest decile of the power between readings around the interval; 0 = not known.
+  double usual_gain_w() const {
+    if (!counter()) return 0;
+    std::vector<double> gains;
+    const Reading* before = nullptr;
+    for (const Reading& reading : series_.readings) {
+      if (!reading.value || !std::isfinite(*reading.value)) continue;
+      if (before != nullptr && reading.monotonic_s > before->monotonic_s) {
+        double gain = *reading.value - *before->value;
+        if (gain < 0) gain += series_.channel.wrap_j;
+        if (gain > 0)
+          gains.push_back(
+              gain / (reading.monotonic_s - before->monotonic_s + std::max(kLateUpdate_s, result_.period_s)));
+      }
+      before = &reading;
+    }
+    if (gains.size() < 10) return 0;
+    const auto decile =
+        gains.begin() + static_cast<std::ptrdiff_t>(0.9 * static_cast<double>(gains.size() - 1));
+    std::nth_element(gains.begin(), decile, gains.end());
+    return *decile;
   }
 
   /// Of the channel, else the usual gap between changes, else how often it is read.
@@ -148,7 +179,8 @@ class Sifter {
     // The same update read again, of a device that stamps them itself: its time is the same but for the
     // microseconds of turning wall clock into monotonic.
     if (same_stamp && last_read_s_ - t < 1e-3 && *reading.value == *last_raw_) return true;
-    flag(kClockJump, std::min(t, last_read_s_), std::max(t, last_read_s_));
+    flag(kClockJump, std::min(t, last_read_s_), std::max(t, last_read_s_),
+         "its time stamps repeat or run backwards");
     return true;
   }
 
@@ -159,11 +191,11 @@ class Sifter {
     double gain = value - *last_raw_;
     const bool wrapped = gain < 0 && series_.channel.wrap_j > 0;
     if (wrapped) gain += series_.channel.wrap_j;
-    if (gain < 0 || (limit_w_ > 0 && gain > limit_w_ * seconds)) {
+    if (gain < 0 || (spike_w_ > 0 && gain > spike_w_ * seconds)) {
       // A glitch, or the counter began anew: the next reading tells which.
       const bool follows = candidate_ && value >= *candidate_->value &&
-                           (limit_w_ <= 0 || value - *candidate_->value <=
-                                                 limit_w_ * (reading.monotonic_s - candidate_->monotonic_s +
+                           (spike_w_ <= 0 || value - *candidate_->value <=
+                                                 spike_w_ * (reading.monotonic_s - candidate_->monotonic_s +
                                                              result_.period_s));
       if (follows) {
         begin_anew(reading);
@@ -180,7 +212,8 @@ class Sifter {
     }
     if (wrapped && reading.monotonic_s > interval_.begin_s && last_read_s_ < interval_.end_s) ++result_.wraps;
     if (series_.channel.wrap_j > 0 && power_bound() * elapsed_s >= series_.channel.wrap_j)
-      flag(kWrappedTwice, last_read_s_, reading.monotonic_s);
+      flag(kWrappedTwice, last_read_s_, reading.monotonic_s,
+           fmt::format("it may have wrapped twice in {:.3g} s without a reading", elapsed_s));
     joules_ += gain;
     fastest_w_ = std::max(fastest_w_, gain / seconds);
     value = joules_;
@@ -206,7 +239,8 @@ class Sifter {
   double power_bound() const { return limit_w_ > 0 ? limit_w_ : 1.5 * fastest_w_; }
 
   void gap_until(double t) {
-    if (last_read_s_ > kNever && t - last_read_s_ > kGapPeriods * step_s_) flag(kDropout, last_read_s_, t);
+    if (last_read_s_ > kNever && t - last_read_s_ > kGapPeriods * step_s_)
+      flag(kDropout, last_read_s_, t, fmt::format("no reading for {:.3g} s", t - last_read_s_));
   }
 
   void add(double t, double value) {
@@ -254,7 +288,7 @@ class Sifter {
   const Series& series_;
   const Interval& interval_;
   Updates result_;
-  double limit_w_ = 0, poll_s_ = 0, step_s_ = 0, fastest_w_ = 0, joules_ = 0;
+  double limit_w_ = 0, spike_w_ = 0, poll_s_ = 0, step_s_ = 0, fastest_w_ = 0, joules_ = 0;
   double first_read_s_ = kNever, last_read_s_ = kNever, last_update_s_ = kNever;
   std::optional<double> last_raw_;
   std::optional<std::int64_t> last_stamp_;

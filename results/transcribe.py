@@ -3,6 +3,7 @@
 that command really printed, run from the repository's root.
 
     results/transcribe.py README.md results/SCHEMA.md
+    results/transcribe.py --minutes README.md      also the `console run minutes` blocks: suites that take their time
 
 A command that fails leaves its document as it was, and the exit status is 1.
 """
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 
-BLOCK = re.compile(r"(```console run\n)(.*?)(```\n)", re.S)
+BLOCK = re.compile(r"(```console run(?: minutes)?\n)(.*?)(```\n)", re.S)
 
 
 def transcript(body):
@@ -29,13 +30,19 @@ def transcript(body):
 
 
 def main():
-    if len(sys.argv) < 2:
+    paths = [argument for argument in sys.argv[1:] if argument != "--minutes"]
+    if not paths:
         sys.exit(__doc__)
-    for path in sys.argv[1:]:
+
+    def renewed(match):
+        slow = match[1].endswith("minutes\n")
+        return match[0] if slow and "--minutes" not in sys.argv else match[1] + transcript(match[2]) + match[3]
+
+    for path in paths:
         with open(path, encoding="utf-8") as file:
             old = file.read()
         try:
-            new = BLOCK.sub(lambda match: match[1] + transcript(match[2]) + match[3], old)
+            new = BLOCK.sub(renewed, old)
         except RuntimeError as error:
             sys.exit(f"{path}: {error}")
         if new != old:

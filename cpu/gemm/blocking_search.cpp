@@ -1,47 +1,101 @@
 #include "cpu/gemm/blocking_search.h"
 
 #include <algorithm>
+#include <set>
 
 namespace mlpwatt {
 
+namespace {
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Depths of a block worth trying: the resident strip in half of L1 (blocks of equal depth), and all of k
+/// where that is not much more.
+std::vector<std::int64_t> depths(std::int64_t k, int resident_width, std::int64_t l1_bytes) {
+  const std::int64_t most = std::max<std::int64_t>(64, l1_bytes / 2 / (resident_width * 4) / 8 * 8);
+  const std::int64_t equal = ceil_div(ceil_div(k, ceil_div(k, most)), 8) * 8;
+  std::vector<std::int64_t> found{std::min(k, equal)};
+  if (k > most && k <= 2 * most) found.push_back(k);
+  return found;
+}
+
+/// Heights of the register tile worth trying: the tallest, cut so that all strips are of nearly one height,
+/// for the whole of m and for each member's part of it.
+std::set<int> heights(std::int64_t m, int most, int threads) {
+  std::set<int> found;
+  for (const int members : {1, threads}) {
+    const std::int64_t strips = ceil_div(ceil_div(m, most), members) * members;
+    found.insert(static_cast<int>(std::min<std::int64_t>(most, ceil_div(m, strips))));
+  }
+  found.insert(static_cast<int>(std::min<std::int64_t>(most, m)));
+  return found;
+}
+}  // namespace
+
 std::string describe_blocking(const GemmBlocking& b, int threads) {
-  return "kc=" + std::to_string(b.kc) + (b.resident == GemmBlocking::Resident::kB ? " b" : " a") + "_in_l1" +
-         (b.pack_a ? " pack_a" : "") + (b.pack_b ? " pack_b" : "") + " " + std::to_string(b.team_rows) + "x" +
-         std::to_string(threads / b.team_rows);
+  std::string text;
+  if (b.mr > 0) text = std::to_string(b.mr) + "x" + std::to_string(b.nr) + " ";
+  text += "kc=" + std::to_string(b.kc) + (b.resident == GemmBlocking::Resident::kB ? " b" : " a") + "_in_l1" +
+          (b.pack_a ? " pack_a" : "") +
+          (b.b_in_turn ? " pack_b_in_turn"
+           : b.pack_b  ? " pack_b"
+                       : "") +
+          " " + std::to_string(b.team_rows) + "x" + std::to_string(b.team_columns(threads));
+  if (b.depth_parts > 1) text += "x" + std::to_string(b.depth_parts);
+  return text;
+}
+
+std::vector<GemmBlocking> gemm_blocking_candidates(const GemmProblem& problem, const MicroKernels& kernels,
+                                                   int threads, const Hierarchy& hierarchy) {
+  const std::int64_t l1_bytes = hierarchy.capacity_bytes("L1", 32 << 10),
+                     l2_bytes = hierarchy.capacity_bytes("L2", 256 << 10);
+  std::vector<GemmBlocking> all;
+  for (int vectors = 1; vectors <= MicroKernels::kMostVectors; ++vectors) {
+    const int nr = vectors * kernels.lanes;
+    if (vectors > 1 && nr - kernels.lanes >= problem.n) break;  // a whole vector of nothing
+    for (const int mr : heights(problem.m, kernels.most_rows[vectors - 1], threads))
+      for (int parts = 1; parts <= threads; ++parts) {
+        // Only a weight gradient is deep for its size; a part must be worth its own sums.
+        if (threads % parts != 0 ||
+            (parts > 1 && (problem.layout != GemmLayout::kTN || problem.k < 32 * parts)))
+          continue;
+        for (int rows = 1; rows <= threads / parts; ++rows) {
+          if (threads / parts % rows != 0) continue;
+          GemmBlocking b;
+          b.mr = mr;
+          b.nr = nr;
+          b.depth_parts = parts;
+          b.team_rows = rows;
+          for (const auto resident : {GemmBlocking::Resident::kA, GemmBlocking::Resident::kB}) {
+            b.resident = resident;
+            const bool b_stays = resident == GemmBlocking::Resident::kB;
+            for (const std::int64_t kc : depths(b.part_depth(problem.k), b_stays ? nr : mr, l1_bytes)) {
+              b.kc = kc;
+              b.strips_in_l2 = std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / (b_stays ? mr : nr));
+              for (const bool pack_a : {false, true})
+                // B is read in place only where vectors of it are contiguous.
+                for (int pack_b = problem.layout == GemmLayout::kNT ? 1 : 0; pack_b <= (b_stays ? 2 : 1);
+                     ++pack_b) {
+                  b.pack_a = pack_a;
+                  b.pack_b = pack_b > 0;
+                  b.b_in_turn = pack_b == 2;
+                  all.push_back(b);
+                }
+            }
+          }
+        }
+      }
+  }
+  return all;
 }
 
 std::vector<GemmBlocking> all_gemm_blockings(const GemmProblem& problem, const MicroKernels& kernels,
                                              int threads, const Hierarchy& hierarchy) {
-  const GemmBlocking chosen = choose_gemm_blocking(problem, kernels, threads, hierarchy);
-  const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 256 << 10);
-  std::vector<std::int64_t> depths{chosen.kc};
-  for (const std::int64_t depth : {std::int64_t{128}, std::int64_t{256}, std::int64_t{512}, problem.k})
-    if (depth <= problem.k) depths.push_back(depth);
-  std::sort(depths.begin() + 1, depths.end());
-  depths.erase(std::unique(depths.begin() + 1, depths.end()), depths.end());
-  // B is read in place only where whole vectors of it are contiguous and readable.
-  const bool b_in_place = problem.layout != GemmLayout::kNT && problem.n % kernels.lanes == 0;
-  std::vector<GemmBlocking> all{chosen};
-  for (const std::int64_t kc : depths)
-    for (const auto resident : {GemmBlocking::Resident::kA, GemmBlocking::Resident::kB})
-      for (const bool pack_a : {false, true})
-        for (const bool pack_b : {false, true})
-          for (int rows = 1; rows <= threads; ++rows) {
-            if (threads % rows != 0 || (!pack_b && !b_in_place)) continue;
-            GemmBlocking b;
-            b.resident = resident;
-            b.kc = kc;
-            const int passes_by = resident == GemmBlocking::Resident::kB ? kernels.mr : kernels.nr;
-            b.strips_in_l2 = std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / passes_by);
-            b.pack_a = pack_a;
-            b.pack_b = pack_b;
-            b.team_rows = rows;
-            const auto same = [&](const GemmBlocking& o) {
-              return o.kc == b.kc && o.resident == b.resident && o.pack_a == b.pack_a &&
-                     o.pack_b == b.pack_b && o.team_rows == b.team_rows;
-            };
-            if (std::none_of(all.begin(), all.end(), same)) all.push_back(b);
-          }
+  std::vector<GemmBlocking> all = gemm_blocking_candidates(problem, kernels, threads, hierarchy);
+  const auto less = [&](const GemmBlocking& x, const GemmBlocking& y) {
+    return model_gemm_cycles(problem, x, kernels, threads, hierarchy) <
+           model_gemm_cycles(problem, y, kernels, threads, hierarchy);
+  };
+  std::iter_swap(all.begin(), std::min_element(all.begin(), all.end(), less));
   return all;
 }
 

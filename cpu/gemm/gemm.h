@@ -32,23 +32,38 @@ struct GemmBlocking {
   std::int64_t strips_in_l2 = 1;     ///< strips of the other operand that stay in half of a core's L2
   bool pack_a = true;
   bool pack_b = true;
-  int team_rows = 1;  ///< members along m; the others along n
+  int team_rows = 1;    ///< members along m; see team_columns() for n
+  int depth_parts = 1;  ///< members along k, each with sums of its own, added up in their order at the end
+  int mr = 0, nr = 0;   ///< the register tile; 0: the one that fits most shapes
+  /// pack_b, resident kB: each member packs the strips it is about to use into a buffer of its own that stays
+  /// in L2, once a part of A, instead of the team packing all of B's block, which only L3 holds.
+  bool b_in_turn = false;
+
+  int team_columns(int threads) const { return threads / (team_rows * depth_parts); }
+  /// k of one member: a multiple of 8 but for the last, so that parts do not depend on kc.
+  std::int64_t part_depth(std::int64_t k) const {
+    return depth_parts == 1 ? k : (((k + depth_parts - 1) / depth_parts) + 7) / 8 * 8;
+  }
+  int tile_rows(const MicroKernels& kernels) const { return mr > 0 ? mr : kernels.mr; }
+  int tile_columns(const MicroKernels& kernels) const { return nr > 0 ? nr : kernels.nr; }
 };
 
+/// The fastest by a model of the machine's registers, caches and team (blocking_choice.cpp).
 GemmBlocking choose_gemm_blocking(const GemmProblem& problem, const MicroKernels& kernels, int threads,
                                   const Hierarchy& hierarchy);
 
 /// A plan for one problem; owns the packing buffers, so run() allocates nothing.
 class Gemm {
  public:
-  /// Errors: std::invalid_argument for dimensions < 1.
+  /// Errors: std::invalid_argument for dimensions < 1, and for a blocking whose team or tile does not exist.
   Gemm(GemmProblem problem, Isa isa, int threads, const Hierarchy& hierarchy);
   Gemm(GemmProblem problem, Isa isa, int threads, const GemmBlocking& blocking);
 
   /// Called by every member of a team of `threads`; returns when this member's part is done. C is complete,
   /// and A and B may change, after the team's next barrier. The order of every sum depends on the problem and
-  /// blocking only: results are bit-identical for any number of threads.
+  /// blocking only, never on who comes first: runs are bit-identical.
   /// @param lda, ldb, ldc row lengths of the stored matrices, in floats
+  /// @param b readable for one vector beyond its last row
   void run(const TeamMember& member, const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
            float* c, std::int64_t ldc, const Epilogue& epilogue = {});
 
@@ -59,15 +74,22 @@ class Gemm {
 
  private:
   struct Operands;
-  void pack(const TeamMember& member, const Operands& x, std::int64_t p0, std::int64_t kc);
-  void compute(const TeamMember& member, const Operands& x, std::int64_t p0, std::int64_t kc);
+  struct Block;
+  void pack(const Operands& x, const Block& block);
+  void compute(const Operands& x, const Block& block);
+  void add_parts(const TeamMember& member, const Operands& x);
 
   GemmProblem problem_;
   GemmBlocking blocking_;
   const MicroKernels& kernels_;
   int threads_;
+  int mr_ = 0, nr_ = 0;
+  std::int64_t packed_a_floats_ = 0,
+               packed_b_floats_ = 0;  ///< of one part of k, or of one member (b_in_turn)
   AlignedFloats packed_a_, packed_b_;
-  AlignedFloats partial_;  ///< running sums of a gradient that is consumed by kAdam and deeper than kc
+  /// Running sums [depth_parts][m x n]: of a gradient that is consumed by kAdam and deeper than kc, or of
+  /// each part of k.
+  AlignedFloats partial_;
 };
 
 }  // namespace mlpwatt

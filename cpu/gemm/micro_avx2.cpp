@@ -1,4 +1,4 @@
-// SGEMM micro-kernel, AVX2 + FMA, 6 x 16.
+// SGEMM micro-kernels, AVX2 + FMA, 6 x 16 (and 12 x 8, 4 x 24).
 
 #include <cstdint>
 #include <utility>
@@ -8,8 +8,8 @@
 namespace mlpwatt {
 namespace {
 constexpr int kVectorBytes = 32;
-constexpr int kMr = 6;  // 12 accumulators + 2 rows of B + 1 broadcast of the 16 registers
-constexpr int kNv = 2;
+// by vectors of width: 12 accumulators + a row of B + 1 broadcast of the 16 registers
+constexpr int kMostRows[3] = {12, 6, 4};
 }  // namespace
 }  // namespace mlpwatt
 
@@ -17,7 +17,7 @@ namespace mlpwatt {
 #include "cpu/gemm/micro_kernel_impl.h"
 
 const MicroKernels& micro_kernels_avx2() {
-  static const MicroKernels table{Isa::kAvx2, kMr, kNr, kLanes, tile, tile_packed, finish, pack_strips};
+  static const MicroKernels table = kernel_table(Isa::kAvx2);
   return table;
 }
 }  // namespace mlpwatt

@@ -8,8 +8,8 @@
 namespace mlpwatt {
 namespace {
 constexpr int kVectorBytes = 32;
-constexpr int kMr = 6;  // the tile of the FMA kernel, so that both touch the same lines
-constexpr int kNv = 2;
+// by vectors of width: 12 accumulators + a row of B + 1 broadcast of the 16 registers
+constexpr int kMostRows[3] = {12, 6, 4};
 }  // namespace
 }  // namespace mlpwatt
 
@@ -17,7 +17,7 @@ namespace mlpwatt {
 #include "cpu/gemm/micro_kernel_impl.h"
 
 const MicroKernels& micro_kernels_avx2_nofma() {
-  static const MicroKernels table{Isa::kAvx2NoFma, kMr, kNr, kLanes, tile, tile_packed, finish, pack_strips};
+  static const MicroKernels table = kernel_table(Isa::kAvx2NoFma);
   return table;
 }
 }  // namespace mlpwatt

@@ -1,4 +1,6 @@
-// SGEMM micro-kernel, AVX-512, 14 x 32.
+// SGEMM micro-kernels, AVX-512, 14 x 32 (and 28 x 16, 9 x 48).
+
+#include <immintrin.h>
 
 #include <cstdint>
 #include <utility>
@@ -8,8 +10,8 @@
 namespace mlpwatt {
 namespace {
 constexpr int kVectorBytes = 64;
-constexpr int kMr = 14;  // 28 accumulators + 2 rows of B leave 2 of the 32 registers for broadcasts
-constexpr int kNv = 2;
+// by vectors of width: 27 or 28 accumulators leave a row of B and a broadcast of the 32 registers
+constexpr int kMostRows[3] = {28, 14, 9};
 }  // namespace
 }  // namespace mlpwatt
 
@@ -17,7 +19,7 @@ namespace mlpwatt {
 #include "cpu/gemm/micro_kernel_impl.h"
 
 const MicroKernels& micro_kernels_avx512() {
-  static const MicroKernels table{Isa::kAvx512, kMr, kNr, kLanes, tile, tile_packed, finish, pack_strips};
+  static const MicroKernels table = kernel_table(Isa::kAvx512);
   return table;
 }
 }  // namespace mlpwatt

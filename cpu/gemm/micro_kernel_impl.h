@@ -2,110 +2,196 @@
 // reach: nothing here may have external linkage, or the linker could hand AVX-512 code to a machine without
 // it.
 //
-// The including file defines kVectorBytes, kMr and kNv before including this.
+// The including file defines kVectorBytes and kMostRows (of a tile 1, 2, 3 vectors wide) before including
+// this.
 //
 // The plain loop (one tile):
 //   for i < rows: for j < columns: c[i][j] = sum over p < k of A(i,p) * B(p,j)
-// Registers hold the whole tile of C: kMr x kNv accumulators, kNv vectors of one row of B, and A as a
-// broadcast operand: kMr*kNv FMAs for kNv + kMr loads, so the FMA units and not the load ports are the limit.
+// Registers hold the whole tile of C: Rows x Vectors accumulators, Vectors of one row of B, and A as a
+// broadcast operand: Rows*Vectors FMAs for Rows + Vectors loads. From 2 vectors on the FMA units and not the
+// load ports are the limit; a tile one vector wide loads once an FMA and is bound by its loads.
 
 namespace {
 
 typedef float Vector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 constexpr int kLanes = kVectorBytes / 4;
-constexpr int kNr = kNv * kLanes;
-static_assert(kMr >= 1 && kNv >= 1 && kNv <= 3, "tile() dispatches over 1..3 vectors");
+constexpr int kWidest = MicroKernels::kMostVectors * kLanes;  // columns of the widest tile
 
 inline __attribute__((always_inline)) Vector load(const float* p) {
   return *reinterpret_cast<const Vector*>(p);
 }
 inline __attribute__((always_inline)) void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 
-/// `Packed`: strides of A are the compile-time constants of a packed strip.
-template <int Rows, int Vectors, bool Packed>
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float Pair __attribute__((vector_size(8), aligned(4), may_alias));
+inline Quad load_quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
+inline void store_quad(float* p, Quad v) { *reinterpret_cast<Quad*>(p) = v; }
+
+/// The first `left` < kLanes lanes of a sum into C, nothing beyond them touched. One mask register where
+/// there are masks; else a quad, a pair and a single: AVX2's masked store is microcoded on some processors
+/// (tens of cycles), and a detour through the stack costs a store and a reload of every row.
+inline __attribute__((always_inline)) void store_part(float* to, Vector sum, int left, bool accumulate) {
+#ifdef __AVX512F__
+  const __mmask16 mask = static_cast<__mmask16>((1u << left) - 1);
+  if (accumulate) sum += reinterpret_cast<Vector>(_mm512_maskz_loadu_ps(mask, to));
+  _mm512_mask_storeu_ps(to, mask, reinterpret_cast<__m512>(sum));
+#else
+  Quad quad = __builtin_shufflevector(sum, sum, 0, 1, 2, 3);
+  if constexpr (kLanes == 8)
+    if (left & 4) {
+      store_quad(to, accumulate ? load_quad(to) + quad : quad);
+      to += 4;
+      quad = __builtin_shufflevector(sum, sum, 4, 5, 6, 7);
+    }
+  if (left & 2) {
+    Pair pair = __builtin_shufflevector(quad, quad, 0, 1);
+    if (accumulate) pair += *reinterpret_cast<const Pair*>(to);
+    *reinterpret_cast<Pair*>(to) = pair;
+    to += 2;
+    quad = __builtin_shufflevector(quad, quad, 2, 3, 2, 3);
+  }
+  if (left & 1) *to = accumulate ? *to + quad[0] : quad[0];
+#endif
+}
+
+/// `Contiguous`: a_row is 1 (a packed strip, or A stored along the tile), so that all rows share one pointer.
+template <int Rows, int Vectors, bool Contiguous>
 void tile_fixed(int columns, std::int64_t k, const float* a, std::int64_t a_row, std::int64_t a_col,
                 const float* b, std::int64_t b_row, float* c, std::int64_t c_ld, bool accumulate) {
-  Vector sum[Rows][Vectors];
-#pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i)
+  // Two FMAs a cycle with a latency of four want 8 sums in flight: a smaller tile takes turns among copies.
+  constexpr int kCopies = Rows * Vectors >= 8 ? 1 : Rows * Vectors >= 4 ? 2 : 4;
+  Vector sum[kCopies][Rows][Vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) sum[i][v] = Vector{};
-      // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile.
-#pragma GCC unroll 16
+  for (int t = 0; t < kCopies; ++t)
+#pragma GCC unroll 32
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[t][i][v] = Vector{};
+        // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile.
+#pragma GCC unroll 32
   for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_ld, 1);
-#pragma GCC unroll 4
-  for (std::int64_t p = 0; p < k; ++p) {
+  // Else the addresses of C's rows are kept for the end, and push the loop's own count out of the registers.
+  asm("" : "+r"(c), "+r"(c_ld));
+  // Rows of A apart from each other: a pointer for every four rows and two strides reach all of them, so that
+  // the tallest tile needs 9 registers; left alone, the compiler keeps a pointer a row, most of them on the
+  // stack.
+  constexpr int kBases = Contiguous ? 1 : (Rows + 3) / 4;
+  const float* base[kBases];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBases; ++i) base[i] = a + 4 * i * a_row;
+  std::int64_t thrice = 3 * a_row;
+  asm("" : "+r"(thrice));
+  const auto step = [&](int t) __attribute__((always_inline)) {
     Vector row[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < Rows; ++i) {
-      const float element = Packed ? a[i] : a[i * a_row];
+      const float* four = base[Contiguous ? 0 : i / 4];
+      const float element = Contiguous   ? four[i]
+                            : i % 4 == 0 ? four[0]
+                            : i % 4 == 1 ? four[a_row]
+                            : i % 4 == 2 ? four[2 * a_row]
+                                         : four[thrice];
 #pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) sum[i][v] += row[v] * element;
+      for (int v = 0; v < Vectors; ++v) sum[t][i][v] += row[v] * element;
     }
-    a += Packed ? kMr : a_col;
+#pragma GCC unroll 8
+    for (int i = 0; i < kBases; ++i) {
+      base[i] += a_col;
+      if constexpr (!Contiguous) asm("" : "+r"(base[i]));
+    }
     b += b_row;
-  }
-  // Whole vectors first; the ragged end of a row goes through the stack, so that nothing beyond `columns` is
-  // touched.
-#pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i) {
-    float* to = c + i * c_ld;
+  };
+  std::int64_t p = 0;
+  if constexpr (kCopies > 1) {
+    for (; p + kCopies <= k; p += kCopies)
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      const int left = columns - v * kLanes;
-      float* here = to + v * kLanes;
-      if (left >= kLanes) {
-        store(here, accumulate ? load(here) + sum[i][v] : sum[i][v]);
-      } else if (left > 0) {
-        float ragged[kLanes];
-        store(ragged, sum[i][v]);
-        for (int j = 0; j < left; ++j) here[j] = accumulate ? here[j] + ragged[j] : ragged[j];
-      }
+      for (int t = 0; t < kCopies; ++t) step(t);
+    for (; p < k; ++p) step(0);
+  } else {
+#pragma GCC unroll 4
+    for (; p < k; ++p) step(0);
+  }
+#pragma GCC unroll 4
+  for (int t = kCopies / 2; t >= 1; t /= 2)
+#pragma GCC unroll 4
+    for (int u = 0; u < t; ++u)
+#pragma GCC unroll 32
+      for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) sum[u][i][v] += sum[u + t][i][v];
+  // Whole vectors first: only the last one can be ragged. One branch a tile, not one a vector: at k = 32 the
+  // branches were a sixth of the tile's time.
+  const auto whole = [&](int vectors) __attribute__((always_inline)) {
+    if (accumulate) {
+#pragma GCC unroll 32
+      for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          float* here = c + i * c_ld + v * kLanes;
+          store(here, load(here) + sum[0][i][v]);
+        }
+    } else {
+#pragma GCC unroll 32
+      for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) store(c + i * c_ld + v * kLanes, sum[0][i][v]);
     }
+  };
+  if (columns == Vectors * kLanes) {
+    whole(Vectors);
+  } else {
+    whole(Vectors - 1);
+    const int left = columns - (Vectors - 1) * kLanes;
+#pragma GCC unroll 32
+    for (int i = 0; i < Rows; ++i)
+      store_part(c + i * c_ld + (Vectors - 1) * kLanes, sum[0][i][Vectors - 1], left, accumulate);
   }
 }
 
 using TileFunction = void (*)(int, std::int64_t, const float*, std::int64_t, std::int64_t, const float*,
                               std::int64_t, float*, std::int64_t, bool);
 
-template <bool Packed, int Rows>
-constexpr TileFunction by_vectors(int vectors) {
-  if constexpr (kNv >= 3)
-    if (vectors == 3) return tile_fixed<Rows, 3, Packed>;
-  if constexpr (kNv >= 2)
-    if (vectors == 2) return tile_fixed<Rows, 2, Packed>;
-  return tile_fixed<Rows, 1, Packed>;
-}
-
-template <bool Packed, int... Row>
+/// Every height of one width: entry [rows - 1][a is contiguous along the tile].
+template <int Vectors, int... Row>
 struct TileTable {
-  TileFunction function[kMr][kNv];
-  constexpr TileTable() : function{} {
-    for (int v = 0; v < kNv; ++v) ((function[Row][v] = by_vectors<Packed, Row + 1>(v + 1)), ...);
-  }
+  TileFunction function[sizeof...(Row)][2];
+  constexpr TileTable()
+      : function{{tile_fixed<Row + 1, Vectors, false>, tile_fixed<Row + 1, Vectors, true>}...} {}
 };
-template <bool Packed, int... Row>
-constexpr TileTable<Packed, Row...> make_table(std::integer_sequence<int, Row...>) {
+template <int Vectors, int... Row>
+constexpr TileTable<Vectors, Row...> make_table(std::integer_sequence<int, Row...>) {
   return {};
 }
-constexpr auto kTiles = make_table<false>(std::make_integer_sequence<int, kMr>{});
-constexpr auto kPackedTiles = make_table<true>(std::make_integer_sequence<int, kMr>{});
+constexpr auto kTiles1 = make_table<1>(std::make_integer_sequence<int, kMostRows[0]>{});
+constexpr auto kTiles2 = make_table<2>(std::make_integer_sequence<int, kMostRows[1]>{});
+constexpr auto kTiles3 = make_table<3>(std::make_integer_sequence<int, kMostRows[2]>{});
 
 void tile(int rows, int columns, std::int64_t k, const float* a, std::int64_t a_row, std::int64_t a_col,
           const float* b, std::int64_t b_row, float* c, std::int64_t c_ld, bool accumulate) {
-  kTiles.function[rows - 1][(columns - 1) / kLanes](columns, k, a, a_row, a_col, b, b_row, c, c_ld,
-                                                    accumulate);
+  const int contiguous = a_row == 1;
+  const TileFunction function = columns <= kLanes       ? kTiles1.function[rows - 1][contiguous]
+                                : columns <= 2 * kLanes ? kTiles2.function[rows - 1][contiguous]
+                                                        : kTiles3.function[rows - 1][contiguous];
+  function(columns, k, a, a_row, a_col, b, b_row, c, c_ld, accumulate);
 }
 
-void tile_packed(int rows, int columns, std::int64_t k, const float* a, const float* b, std::int64_t b_row,
-                 float* c, std::int64_t c_ld, bool accumulate) {
-  kPackedTiles.function[rows - 1][(columns - 1) / kLanes](columns, k, a, 1, kMr, b, b_row, c, c_ld,
-                                                          accumulate);
+void sum_parts(int parts, std::int64_t apart, std::int64_t count, const float* from, float* to) {
+  std::int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+    Vector sum = load(from + j);
+    for (int t = 1; t < parts; ++t) sum += load(from + t * apart + j);
+    store(to + j, sum);
+  }
+  for (; j < count; ++j) {
+    float sum = from[j];
+    for (int t = 1; t < parts; ++t) sum += from[t * apart + j];
+    to[j] = sum;
+  }
 }
 
-// The last write of a tile. `columns` is a constant kNr for full tiles, so that their rows become straight
+// The last write of a tile. `columns` is a constant kLanes but at a ragged end, so that rows become straight
 // vector code. Nothing overlaps: tile, C, moments and masks are different arrays.
 
 inline __attribute__((always_inline)) void finish_forward(const Epilogue& e, const float* product, float* c,
@@ -164,41 +250,36 @@ inline __attribute__((always_inline)) void finish_adam(const Epilogue& e, const 
   }
 }
 
-inline __attribute__((always_inline)) void finish_rows(const Epilogue& e, const float* product, float* c,
-                                                       std::int64_t c_ld, std::int64_t row,
-                                                       std::int64_t column, int rows, int columns) {
-  for (int i = 0; i < rows; ++i) {
-    const float* p = product + i * kNr;
-    float* to = c + (row + i) * c_ld + column;
-    switch (e.kind) {
-      case Epilogue::Kind::kStore:
+/// `columns` of one row.
+inline __attribute__((always_inline)) void finish_row(const Epilogue& e, const float* product, float* to,
+                                                      std::int64_t row, std::int64_t column, int columns) {
+  switch (e.kind) {
+    case Epilogue::Kind::kStore:
 #pragma GCC ivdep
-        for (int j = 0; j < columns; ++j) to[j] = p[j];
-        break;
-      case Epilogue::Kind::kForward:
-        finish_forward(e, p, to, row + i, column, columns);
-        break;
-      case Epilogue::Kind::kBackward:
-        finish_backward(e, p, to, row + i, column, columns);
-        break;
-      case Epilogue::Kind::kAdam:
-        finish_adam(e, p, to, row + i, column, columns);
-        break;
-    }
+      for (int j = 0; j < columns; ++j) to[j] = product[j];
+      break;
+    case Epilogue::Kind::kForward:
+      finish_forward(e, product, to, row, column, columns);
+      break;
+    case Epilogue::Kind::kBackward:
+      finish_backward(e, product, to, row, column, columns);
+      break;
+    case Epilogue::Kind::kAdam:
+      finish_adam(e, product, to, row, column, columns);
+      break;
   }
 }
 
 void finish(const Epilogue& e, const float* product, float* c, std::int64_t c_ld, std::int64_t row,
             std::int64_t column, int rows, int columns) {
-  if (columns == kNr)
-    finish_rows(e, product, c, c_ld, row, column, rows, kNr);
-  else
-    finish_rows(e, product, c, c_ld, row, column, rows, columns);
+  for (int i = 0; i < rows; ++i) {
+    const float* p = product + i * kWidest;
+    float* to = c + (row + i) * c_ld + column;
+    int j = 0;
+    for (; j + kLanes <= columns; j += kLanes) finish_row(e, p + j, to + j, row + i, column + j, kLanes);
+    if (j < columns) finish_row(e, p + j, to + j, row + i, column + j, columns - j);
+  }
 }
-
-typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
-inline Quad load_quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
-inline void store_quad(float* p, Quad v) { *reinterpret_cast<Quad*>(p) = v; }
 
 /// to[q*width + i] = from[i*row + q] for i, q < 4.
 inline __attribute__((always_inline)) void turn_4x4(const float* from, std::int64_t row, float* to,
@@ -215,8 +296,6 @@ inline __attribute__((always_inline)) void turn_4x4(const float* from, std::int6
   store_quad(to + 3 * width, __builtin_shufflevector(t1, t3, 2, 3, 6, 7));
 }
 
-typedef float Pair __attribute__((vector_size(8), aligned(4), may_alias));
-
 /// to[q*width + i] = from[i*row + q] for i < 2, q < 4.
 inline __attribute__((always_inline)) void turn_2x4(const float* from, std::int64_t row, float* to,
                                                     int width) {
@@ -229,11 +308,10 @@ inline __attribute__((always_inline)) void turn_2x4(const float* from, std::int6
   *reinterpret_cast<Pair*>(to + 3 * width) = __builtin_shufflevector(high, high, 2, 3);
 }
 
-/// One strip whose rows are contiguous in the source. They are turned in blocks of Width x 16, so that each
+/// One strip whose rows are contiguous in the source. They are turned in blocks of width x 16, so that each
 /// cache line of the source is used up while it is in L1; 4 x 4 inside a block, since 128-bit shuffles are
 /// there on every target.
-template <int Width>
-void pack_transposed(int count, std::int64_t k, const float* s, std::int64_t row, float* strip) {
+void pack_transposed(int width, int count, std::int64_t k, const float* s, std::int64_t row, float* strip) {
   constexpr int kBlock = 16;
   for (std::int64_t p = 0; p < k; p += kBlock) {
     const int block = static_cast<int>(k - p < kBlock ? k - p : kBlock);
@@ -242,53 +320,64 @@ void pack_transposed(int count, std::int64_t k, const float* s, std::int64_t row
       for (; i + 4 <= count; i += 4)
 #pragma GCC unroll 4
         for (int q = 0; q < kBlock; q += 4)
-          turn_4x4(s + i * row + p + q, row, strip + (p + q) * Width + i, Width);
+          turn_4x4(s + i * row + p + q, row, strip + (p + q) * width + i, width);
       for (; i + 2 <= count; i += 2)
 #pragma GCC unroll 4
         for (int q = 0; q < kBlock; q += 4)
-          turn_2x4(s + i * row + p + q, row, strip + (p + q) * Width + i, Width);
+          turn_2x4(s + i * row + p + q, row, strip + (p + q) * width + i, width);
     }
-    for (; i < Width; ++i)
-      for (int q = 0; q < block; ++q) strip[(p + q) * Width + i] = i < count ? s[i * row + p + q] : 0.0f;
+    for (; i < width; ++i)
+      for (int q = 0; q < block; ++q) strip[(p + q) * width + i] = i < count ? s[i * row + p + q] : 0.0f;
+  }
+}
+
+/// width >= 1 floats by whole quads, the last one overlapping the one before it: no call of a library for 24
+/// bytes.
+inline __attribute__((always_inline)) void copy_row(int width, const float* from, float* to) {
+  if (width >= 4) {
+    for (int i = 0; i + 4 < width; i += 4) store_quad(to + i, load_quad(from + i));
+    store_quad(to + width - 4, load_quad(from + width - 4));
+  } else {
+    for (int i = 0; i < width; ++i) to[i] = from[i];
   }
 }
 
 /// Strips side by side whose columns are contiguous in the source: kTogether of them row by row, so that the
-/// source is read in long runs (a single strip would touch one line of every page).
-template <int Width>
-void pack_straight(std::int64_t count, std::int64_t k, const float* s, std::int64_t col, float* strips) {
+/// source is read in long runs (a single strip would touch one line of every page). `width` is a constant
+/// where it is inlined for whole vectors.
+inline __attribute__((always_inline)) void pack_straight(int width, std::int64_t count, std::int64_t k,
+                                                         const float* s, std::int64_t col, float* strips) {
   constexpr int kTogether = 4;
-  const std::int64_t strip = k * Width;
-  for (; count >= kTogether * Width; count -= kTogether * Width, s += kTogether * Width) {
+  const std::int64_t strip = k * width;
+  for (; count >= kTogether * width; count -= kTogether * width, s += kTogether * width) {
     for (std::int64_t p = 0; p < k; ++p)
 #pragma GCC unroll 4
       for (int t = 0; t < kTogether; ++t)
-        __builtin_memcpy(strips + t * strip + p * Width, s + p * col + t * Width, sizeof(float) * Width);
+        copy_row(width, s + p * col + t * width, strips + t * strip + p * width);
     strips += kTogether * strip;
   }
-  for (; count >= Width; count -= Width, s += Width, strips += strip)
-    for (std::int64_t p = 0; p < k; ++p)
-      __builtin_memcpy(strips + p * Width, s + p * col, sizeof(float) * Width);
+  for (; count >= width; count -= width, s += width, strips += strip)
+    for (std::int64_t p = 0; p < k; ++p) copy_row(width, s + p * col, strips + p * width);
   if (count > 0)
     for (std::int64_t p = 0; p < k; ++p)
-      for (int i = 0; i < Width; ++i) strips[p * Width + i] = i < count ? s[p * col + i] : 0.0f;
-}
-
-template <int Width>
-void pack_width(std::int64_t count, std::int64_t k, const float* s, std::int64_t row, std::int64_t col,
-                float* strips) {
-  if (row == 1) return pack_straight<Width>(count, k, s, col, strips);
-  for (; count > 0; count -= Width, s += Width * row, strips += k * Width)
-    pack_transposed<Width>(static_cast<int>(count < Width ? count : Width), k, s, row, strips);
+      for (int i = 0; i < width; ++i) strips[p * width + i] = i < count ? s[p * col + i] : 0.0f;
 }
 
 void pack_strips(int width, std::int64_t count, std::int64_t k, const float* s, std::int64_t row,
                  std::int64_t col, float* strips) {
-  if (width == kMr)
-    pack_width<kMr>(count, k, s, row, col, strips);
-  else
-    pack_width<kNr>(count, k, s, row, col, strips);
+  if (row == 1) {
+    if (width == kLanes) return pack_straight(kLanes, count, k, s, col, strips);
+    if (width == 2 * kLanes) return pack_straight(2 * kLanes, count, k, s, col, strips);
+    if (width == 3 * kLanes) return pack_straight(3 * kLanes, count, k, s, col, strips);
+    return pack_straight(width, count, k, s, col, strips);
+  }
+  for (; count > 0; count -= width, s += width * row, strips += k * width)
+    pack_transposed(width, static_cast<int>(count < width ? count : width), k, s, row, strips);
 }
-static_assert(kMr != kNr, "pack_strips tells A's strips from B's by their width");
+
+constexpr MicroKernels kernel_table(Isa isa) {
+  return {isa,     kMostRows[1], 2 * kLanes, kLanes,      {kMostRows[0], kMostRows[1], kMostRows[2]},
+          kWidest, tile,         finish,     pack_strips, sum_parts};
+}
 
 }  // namespace

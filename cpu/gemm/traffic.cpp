@@ -17,17 +17,20 @@ double ceil_div(double a, double b) {
 GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const GemmBlocking& blocking,
                           const MicroKernels& kernels, int threads, const GemmTrafficArrays& arrays) {
   const double m = static_cast<double>(problem.m), n = static_cast<double>(problem.n),
-               k = static_cast<double>(problem.k), mr = kernels.mr, nr = kernels.nr;
+               k = static_cast<double>(problem.k), mr = blocking.tile_rows(kernels),
+               nr = blocking.tile_columns(kernels);
   const double kc_full = static_cast<double>(blocking.kc);
-  const int team_columns = threads / blocking.team_rows;
+  const int team_columns = blocking.team_columns(threads), parts_of_k = blocking.depth_parts;
+  const double depth = static_cast<double>(blocking.part_depth(problem.k));
   const double strips_m = ceil_div(m, mr), strips_n = ceil_div(n, nr);
   // The busiest member's share, in strips, floats and vectors.
   const double rows_strips = ceil_div(strips_m, blocking.team_rows),
                column_strips = ceil_div(strips_n, team_columns);
   const double rows = std::min(m, rows_strips * mr), columns = std::min(n, column_strips * nr);
-  const double mean_strips = strips_m * strips_n / threads;
+  const double mean_strips = strips_m * strips_n * parts_of_k / threads;
   const double vector_columns = ceil_div(columns, kernels.lanes) * kernels.lanes;
   const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
+  const bool in_turn = blocking.b_in_turn && blocking.pack_b && b_stays;
   // The operand whose strip stays in L1, and the one whose strips pass by it, a part of L2's size at a time.
   const double stay_strips = b_stays ? column_strips : rows_strips,
                pass_strips = b_stays ? rows_strips : column_strips;
@@ -43,23 +46,25 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const int packed_a =
       blocking.pack_a ? trace.add({rows * std::min(k, kc_full) * kFloat, m * std::min(k, kc_full) * kFloat})
                       : -1;
+  constexpr double kStripsInTurn = 4;  // packed together into a member's own buffer
   const int packed_b =
-      blocking.pack_b
+      in_turn ? trace.add({std::min(columns, kStripsInTurn * nr) * std::min(depth, kc_full) * kFloat})
+      : blocking.pack_b
           ? trace.add({columns * std::min(k, kc_full) * kFloat, n * std::min(k, kc_full) * kFloat})
           : -1;
   const bool adam = !arrays.updated_with_c.empty();
-  const bool keeps_sums = adam && k > kc_full;
-  const int sums = keeps_sums ? trace.add({rows * columns * kFloat, m * n * kFloat}) : arrays.c;
-  for (double p0 = 0; p0 < k; p0 += kc_full) {
-    const double kc = std::min(kc_full, k - p0), block = kc / k;
-    const bool first = p0 == 0, last = p0 + kc >= k;
-    if (packed_a >= 0 || packed_b >= 0) work.barriers += first ? 1 : 2;
+  const bool keeps_sums = parts_of_k > 1 || (adam && k > kc_full);
+  const int sums = keeps_sums ? trace.add({rows * columns * kFloat, m * n * kFloat * parts_of_k}) : arrays.c;
+  for (double p0 = 0; p0 < depth; p0 += kc_full) {
+    const double kc = std::min(kc_full, depth - p0), block = kc / k;
+    const bool first = p0 == 0, last = p0 + kc >= depth;
+    if (packed_a >= 0 || (packed_b >= 0 && !in_turn)) work.barriers += first ? 1 : 2;
     if (packed_a >= 0) {
       trace.touch(arrays.a, block, arrays.a_remote);
       trace.touch(packed_a);
       trace.registers(2 * rows * kc * kFloat);
     }
-    if (packed_b >= 0) {
+    if (packed_b >= 0 && !in_turn) {
       trace.touch(arrays.b, block, arrays.b_remote);
       trace.touch(packed_b);
       trace.registers(2 * columns * kc * kFloat);
@@ -69,7 +74,14 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
       trace.touch(packed_a, 1, others);
     else
       trace.touch(arrays.a, block, arrays.a_remote);
-    if (packed_b >= 0)
+    if (in_turn) {
+      // Once a part of A: read, written into the buffer, read from it.
+      const double turns = std::max(1.0, columns / (kStripsInTurn * nr)) * parts;
+      trace.touch(arrays.b, block * parts, arrays.b_remote);
+      trace.touch(packed_b, turns);
+      trace.touch(packed_b, turns);
+      trace.registers(2 * columns * kc * kFloat * parts);
+    } else if (packed_b >= 0)
       trace.touch(packed_b, 1, others);
     else
       trace.touch(arrays.b, block, arrays.b_remote);
@@ -86,10 +98,10 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
     // All of the operand that stays, once a part after the first.
     const double all = stay_floats * kc * kFloat + part + stay_floats * part_floats * kFloat;
-    trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
+    if (!in_turn) trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
     trace.registers(rows_strips * column_strips * kc * kFloat * mr +
                     rows_strips * kc * kFloat * vector_columns);
-    if (!last || !adam) {
+    if (!last || !adam || parts_of_k > 1) {
       trace.touch(sums, first ? 1 : 2);
       trace.registers(rows * columns * kFloat * (first ? 1 : 2));
     } else if (keeps_sums) {
@@ -99,7 +111,14 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     work.tiles += rows_strips * column_strips * threads;
     work.issued_flops += 2 * rows * vector_columns * kc * threads;
   }
-  const double cells = rows * columns * kFloat;
+  if (parts_of_k > 1) {  // each member adds up its share of the rows of all parts
+    work.barriers += 1;
+    const double share = m * n * kFloat / threads;
+    trace.touch(sums, share * parts_of_k / (rows * columns * kFloat), 1 - 1.0 / parts_of_k);
+    if (!adam) trace.touch(arrays.c);
+    trace.registers(share * (parts_of_k + 1));
+  }
+  const double cells = m * n * kFloat / threads * work.imbalance;
   for (const int array : arrays.read_with_c) trace.touch(array), trace.registers(cells);
   for (const int array : arrays.written_with_c) trace.touch(array), trace.registers(cells);
   for (const int array : arrays.updated_with_c) trace.touch(array, 2), trace.registers(2 * cells);
@@ -112,10 +131,10 @@ Traffic gemm_traffic(const GemmProblem& problem, const GemmBlocking& blocking, c
   ReuseTrace trace(hierarchy, threads);
   const double m = static_cast<double>(problem.m), n = static_cast<double>(problem.n),
                k = static_cast<double>(problem.k);
-  const double team_rows = blocking.team_rows, team_columns = threads / blocking.team_rows;
+  const double team_rows = blocking.team_rows, team_columns = blocking.team_columns(threads);
   GemmTrafficArrays arrays;
-  arrays.a = trace.add({m * k * kFloat / team_rows, m * k * kFloat});
-  arrays.b = trace.add({k * n * kFloat / team_columns, k * n * kFloat});
+  arrays.a = trace.add({m * k * kFloat / (team_rows * blocking.depth_parts), m * k * kFloat});
+  arrays.b = trace.add({k * n * kFloat / (team_columns * blocking.depth_parts), k * n * kFloat});
   arrays.c = trace.add({m * n * kFloat / threads, m * n * kFloat});
   const GemmWork work = add_gemm_traffic(trace, problem, blocking, kernels, threads, arrays);
   Traffic traffic = trace.per_step();

@@ -2,11 +2,12 @@
 // A training engine: one way of running the steps of one network on one team of threads. All engines
 // compute the same maths (kernels/reference states it); they differ in where the data lies.
 //
-//   fused    small networks: activations feature-major, the batch on the SIMD lanes; each thread takes its
-//   rows of the
-//            batch forward and backward without meeting another; one reduction + Adam; two barriers a step
-//   blocked  large networks: activations batch-major; every layer is three blocked matrix products with the
-//            layer's other work in their last write; weight gradients never reach memory
+//   fused    activations feature-major, the batch on the SIMD lanes; each thread takes its rows of the batch
+//            forward and backward without meeting another; the weight gradient of each layer by rows of the
+//            batch or by outputs, whichever moves less (fused_plan.h); Adam; two barriers a step
+//   blocked  activations batch-major; every layer is three packed matrix products with the layer's other work
+//   in
+//            their last write, weight gradients never reach memory; a barrier or two a product
 
 #include <cstdint>
 #include <memory>

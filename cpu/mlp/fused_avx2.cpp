@@ -10,14 +10,14 @@ namespace {
 constexpr int kVectorBytes = 32;
 constexpr int kVectors = 2;  // of one panel row
 constexpr int kRows = 6;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
-constexpr int kDotRows = 2;  // weight gradient: kDotRows x 4 sums beside their operands
+constexpr int kDotRows = 3;  // weight gradient: kDotRows x 4 sums beside their operands
 #include "cpu/mlp/fused_impl.h"
 }  // namespace
 
 const FusedKernels& fused_kernels_avx2() {
-  static const FusedKernels table{Isa::kAvx2,  kPanel,   kRows,           kDotRows, kDotBlockBytes,
-                                  forward,     backward, weight_gradient, loss,     adam,
-                                  column_sums, exp_many, log_many};
+  static const FusedKernels table{
+      Isa::kAvx2, kPanel,          kRows, kDotRows, kDotBlockBytes, kDeltaBlockBytes, forward,
+      backward,   weight_gradient, loss,  adam,     column_sums,    exp_many,         log_many};
   return table;
 }
 }  // namespace mlpwatt

@@ -1,6 +1,6 @@
 // The fused engine: each thread takes its panels of the batch (lanes = rows) forward through all layers,
-// through the loss and back, in its own L1/L2; then one reduction + Adam over all parameters. Two barriers a
-// step.
+// through the loss and back, in its own L1/L2; then, where the plan says so, its outputs of the weight
+// gradients of wide layers over all rows; then Adam. Two barriers a step.
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,7 @@
 #include "cpu/mlp/adam_schedule.h"
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/fused_kernels.h"
+#include "cpu/mlp/fused_plan.h"
 #include "cpu/mlp/parameter_layout.h"
 #include "cpu/team.h"
 
@@ -24,7 +25,7 @@ struct PanelData {
   AlignedFloats x, y;
   AlignedFloats weight;  ///< [batch][panel][lane]: 1/rows of the batch, 0 beyond
 
-  PanelData(const Dataset& data, Split split, int batch, int lanes) {
+  PanelData(const Dataset& data, Split split, int batch, int lanes, int threads) {
     const std::int64_t first = split == Split::kTrain ? 0 : data.train_rows();
     const std::int64_t count = split == Split::kTrain ? data.train_rows() : data.test_rows;
     const int features = data.info.features, outputs = data.info.outputs;
@@ -34,51 +35,80 @@ struct PanelData {
     x_panel = static_cast<std::int64_t>(features) * lanes;
     y_panel = static_cast<std::int64_t>(outputs) * lanes;
     const std::int64_t panels = static_cast<std::int64_t>(batches) * panels_per_batch;
-    x = AlignedFloats(panels * x_panel);
-    y = AlignedFloats(panels * y_panel);
+    x = AlignedFloats::untouched(panels * x_panel);
+    y = AlignedFloats::untouched(panels * y_panel);
     weight = AlignedFloats(panels * lanes);
-    for (int b = 0; b < batches; ++b) {
+    for (int b = 0; b < batches; ++b)
       rows.push_back(
           static_cast<int>(std::min<std::int64_t>(batch, count - static_cast<std::int64_t>(b) * batch)));
-      for (int r = 0; r < rows[b]; ++r) {
-        const std::int64_t row = first + static_cast<std::int64_t>(b) * batch + r;
-        const std::int64_t panel = static_cast<std::int64_t>(b) * panels_per_batch + r / lanes;
-        const int lane = r % lanes;
-        for (int f = 0; f < features; ++f) x[panel * x_panel + f * lanes + lane] = data.x[row * features + f];
-        for (int o = 0; o < outputs; ++o) y[panel * y_panel + o * lanes + lane] = data.y[row * outputs + o];
-        weight[panel * lanes + lane] = 1.0f / static_cast<float>(rows[b]);
+    // Every thread writes the panels that it will read, so that they lie in its own memory.
+    run_team(threads, [&](const TeamMember& member) {
+      for (int b = 0; b < batches; ++b) {
+        const auto [p0, p1] = member.share((rows[b] + lanes - 1) / lanes);
+        for (long p = p0; p < p1; ++p) {
+          const std::int64_t panel = static_cast<std::int64_t>(b) * panels_per_batch + p;
+          std::fill_n(x.data() + panel * x_panel, x_panel, 0.0f);
+          std::fill_n(y.data() + panel * y_panel, y_panel, 0.0f);
+          const int here = static_cast<int>(std::min<long>(lanes, rows[b] - p * lanes));
+          for (int lane = 0; lane < here; ++lane) {
+            const std::int64_t row = first + static_cast<std::int64_t>(b) * batch + p * lanes + lane;
+            for (int f = 0; f < features; ++f)
+              x[panel * x_panel + f * lanes + lane] = data.x[row * features + f];
+            for (int o = 0; o < outputs; ++o)
+              y[panel * y_panel + o * lanes + lane] = data.y[row * outputs + o];
+            weight[panel * lanes + lane] = 1.0f / static_cast<float>(rows[b]);
+          }
+        }
       }
-    }
+    });
   }
   int panels(int batch, int lanes) const { return (rows[batch] + lanes - 1) / lanes; }
 };
 
-/// What one thread works in: activations and gradients of its panels, layer by layer.
+/// Activations and gradients of a batch, layer by layer, in one piece of memory (huge pages, where it is
+/// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every thread
+/// writes its own panels; the others read them where a weight gradient goes by outputs.
 struct Workspace {
   struct Layer {
-    AlignedFloats activation;       ///< output of the layer; the last one's holds logits, then their gradient
-    AlignedFloats delta;            ///< gradient at the pre-activation; unused in the last layer
-    AlignedFloats before;           ///< residual layers: activation before the addend
-    AlignedFloats output_gradient;  ///< residual layers: gradient at the output
-    std::int64_t stride = 0;        ///< floats from panel to panel
+    float* activation = nullptr;  ///< output of the layer; the last one's holds logits, then their gradient
+    float* delta = nullptr;       ///< gradient at the pre-activation; the last layer's is its activation
+    float* before = nullptr;      ///< residual layers: activation before the addend
+    float* output_gradient = nullptr;  ///< residual layers: gradient at the output
+    std::int64_t stride = 0;           ///< floats from panel to panel
   };
   std::vector<Layer> layers;
-  double loss = 0;
-  char apart[64] = {};  // the next thread's loss is on another cache line
 
-  Workspace(const Network& network, int panels, int lanes) {
-    for (int k = 0; k < network.depth(); ++k) {
-      Layer layer;
-      layer.stride = static_cast<std::int64_t>(network.widths[k]) * lanes;
-      layer.activation = AlignedFloats(panels * layer.stride);
-      if (!network.is_output(k)) layer.delta = AlignedFloats(panels * layer.stride);
-      if (network.adds_input(k)) {
-        layer.before = AlignedFloats(panels * layer.stride);
-        layer.output_gradient = AlignedFloats(panels * layer.stride);
+  Workspace(const Network& network, int panels, int lanes) : layers(network.depth()) {
+    // twice: how much, then where
+    for (const bool place : {false, true}) {
+      std::int64_t floats = 0;
+      const auto take = [&](float*& array, std::int64_t stride) {
+        if (place) array = memory_.data() + floats;
+        floats += panels * stride;
+      };
+      for (int k = 0; k < network.depth(); ++k) {
+        Layer& layer = layers[k];
+        layer.stride = static_cast<std::int64_t>(network.widths[k]) * lanes;
+        take(layer.activation, layer.stride);
+        if (network.is_output(k))
+          layer.delta = layer.activation;
+        else
+          take(layer.delta, layer.stride);
+        if (network.adds_input(k))
+          take(layer.before, layer.stride), take(layer.output_gradient, layer.stride);
       }
-      layers.push_back(std::move(layer));
+      if (!place) memory_ = AlignedFloats::untouched(floats);
     }
   }
+  /// Zeroes panels [first, last): called by the thread that will use them, so that they lie in its memory.
+  void touch(long first, long last) {
+    for (Layer& layer : layers)
+      for (float* floats : {layer.activation, layer.delta, layer.before, layer.output_gradient})
+        if (floats) std::fill(floats + first * layer.stride, floats + last * layer.stride, 0.0f);
+  }
+
+ private:
+  AlignedFloats memory_;
 };
 
 /// Threads that pay: a second one halves the arithmetic and adds two barriers and the reduction over gradient
@@ -107,19 +137,47 @@ class FusedEngine : public MlpEngine {
         kernels_(fused_kernels(options.isa)),
         layout_(network, WeightOrder::kOutIn),
         schedule_(options.adam),
-        train_(data, Split::kTrain, options.batch, kernels_.lanes),
-        test_(data, Split::kTest, options.batch, kernels_.lanes) {
-    const int panels = std::max(train_.panels_per_batch, test_.panels_per_batch);
-    threads_ =
-        options.threads > 0 ? options.threads : choose_fused_threads(network, data.train_rows(), options);
-    weights_ = AlignedFloats(layout_.size());
-    first_moment_ = AlignedFloats(layout_.size());
-    second_moment_ = AlignedFloats(layout_.size());
-    gradients_ = AlignedFloats(threads_ * layout_.size());
-    // Each thread makes its own workspace, so that its pages lie in its own memory.
-    workspaces_.resize(threads_);
+        threads_(options.threads > 0 ? options.threads
+                                     : choose_fused_threads(network, data.train_rows(), options)),
+        train_(data, Split::kTrain, options.batch, kernels_.lanes, threads_),
+        test_(data, Split::kTest, options.batch, kernels_.lanes, threads_),
+        panels_(std::max(train_.panels_per_batch, test_.panels_per_batch)),
+        plan_(make_fused_plan(network, kernels_, threads_,
+                              std::min<std::int64_t>(options.batch, data.train_rows()), options.hierarchy)),
+        space_(network, panels_, kernels_.lanes) {
+    weights_ = AlignedFloats::untouched(layout_.size());
+    first_moment_ = AlignedFloats::untouched(layout_.size());
+    second_moment_ = AlignedFloats::untouched(layout_.size());
+    gradients_ = AlignedFloats::untouched(threads_ * layout_.size());
+    std::int64_t scratch = 0;
+    for (int k = 0; k < network.depth(); ++k) {
+      const std::int64_t row = layout_.row(k);
+      if (plan_.by_outputs[k]) {
+        scratch = std::max(scratch, plan_.gradient_block_rows(row, kernels_) * row + network.widths[k]);
+        continue;
+      }
+      const std::int64_t first = layout_.weights(k), last = end_of(k);
+      if (!by_rows_.empty() && by_rows_.back().last == first)
+        by_rows_.back().last = last;
+      else
+        by_rows_.push_back({first, last});
+    }
+    threads_own_.resize(threads_);
     run_team(threads_, [&](const TeamMember& member) {
-      workspaces_[member.id] = std::make_unique<Workspace>(network, panels / threads_ + 1, kernels_.lanes);
+      const auto [first, last] = member.share(panels_);
+      space_.touch(first, last);
+      ThreadOwn& own = threads_own_[member.id];
+      own.scratch = AlignedFloats(scratch);
+      float* gradient = gradients_.data() + member.id * layout_.size();
+      for (const auto& run : by_rows_) std::fill(gradient + run.first, gradient + run.last, 0.0f);
+      for (int k = 0; k < network_.depth(); ++k) {
+        const auto [o0, o1] = member.share(network_.widths[k]);
+        const std::int64_t w0 = layout_.weights(k) + o0 * layout_.row(k),
+                           w1 = member.id + 1 == member.size ? end_of(k)
+                                                             : layout_.weights(k) + o1 * layout_.row(k);
+        for (AlignedFloats* floats : {&weights_, &first_moment_, &second_moment_})
+          std::fill(floats->data() + w0, floats->data() + w1, 0.0f);
+      }
     });
     train_batches_ = train_.batches;
   }
@@ -130,24 +188,41 @@ class FusedEngine : public MlpEngine {
   double train(const int* batches, std::int64_t count) override {
     const AdamSchedule start = schedule_;
     run_team(threads_, [&](const TeamMember& member) {
-      Workspace& space = *workspaces_[member.id];
-      space.loss = 0;
+      double& loss = threads_own_[member.id].loss;
+      loss = 0;
       AdamSchedule schedule = start;
       for (std::int64_t s = 0; s < count; ++s) {
         const int batch = batches[s];
         const auto [first, last] = member.share(train_.panels(batch, kernels_.lanes));
-        space.loss += forward(space, train_, batch, first, last, true, nullptr);
-        backward(space, batch, first, last, member.id);
+        long p = first;
+        do {  // once at least: a thread without rows still owes a gradient of zeros
+          const long next = std::min(last, p + plan_.chunk_panels);
+          // The data of a chunk to come, while this one is worked on (a whole batch of it would not fit L2).
+          const float* data_to_come = !plan_.chunked  ? nullptr
+                                      : next < last   ? layer_input(train_, batch, next, 0)
+                                      : s + 1 < count ? layer_input(train_, batches[s + 1], first, 0)
+                                                      : nullptr;
+          loss += forward(train_, batch, p, next, true, nullptr);
+          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(), data_to_come);
+          p = next;
+        } while (p < last);
+        const AdamStep step = schedule.next();
         member.wait();
-        const auto [w0, w1] = share_of_parameters(member);
-        kernels_.adam(schedule.next(), w0, w1, gradients_.data(), threads_, layout_.size(), weights_.data(),
-                      first_moment_.data(), second_moment_.data());
+        for (int k = 0; k < network_.depth(); ++k)
+          if (plan_.by_outputs[k]) update_outputs(member, batch, k, step);
+        for (const auto& run : by_rows_) {
+          // Shares end on cache-line boundaries: no line is written by two threads.
+          const auto [line_first, line_last] = member.share((run.last - run.first) / 16);
+          kernels_.adam(step, run.first + line_first * 16, run.first + line_last * 16, gradients_.data(),
+                        threads_, layout_.size(), weights_.data(), first_moment_.data(),
+                        second_moment_.data());
+        }
         member.wait();
       }
       if (member.id == 0) schedule_ = schedule;
     });
     double loss = 0;
-    for (const auto& space : workspaces_) loss += space->loss;
+    for (const ThreadOwn& own : threads_own_) loss += own.loss;
     return loss / static_cast<double>(count);
   }
 
@@ -155,11 +230,10 @@ class FusedEngine : public MlpEngine {
     const PanelData& data = split == Split::kTrain ? train_ : test_;
     std::vector<double> loss(threads_), right(threads_);
     run_team(threads_, [&](const TeamMember& member) {
-      Workspace& space = *workspaces_[member.id];
       for (int b = 0; b < data.batches; ++b) {
         const auto [first, last] = member.share(data.panels(b, kernels_.lanes));
         double hits = 0;
-        loss[member.id] += data.rows[b] * forward(space, data, b, first, last, false, &hits);
+        loss[member.id] += data.rows[b] * forward(data, b, first, last, false, &hits);
         right[member.id] += data.rows[b] * hits;
       }
     });
@@ -181,49 +255,48 @@ class FusedEngine : public MlpEngine {
   reference::Parameters first_moments() const override { return layout_.to_reference(first_moment_.data()); }
 
  private:
-  /// Shares end on cache-line boundaries: no line is written by two threads.
-  TeamMember::Range share_of_parameters(const TeamMember& member) const {
-    const TeamMember::Range lines = member.share(layout_.size() / 16);
-    return {lines.first * 16, lines.last * 16};
-  }
+  struct alignas(64) ThreadOwn {  // the next thread's loss is on another cache line
+    double loss = 0;
+    AlignedFloats scratch;  ///< a block of a gradient by outputs, its bias part last
+  };
 
-  const float* layer_input(const Workspace& space, const PanelData& data, int batch, long panel, long first,
-                           int layer) const {
-    if (layer > 0)
-      return space.layers[layer - 1].activation.data() + (panel - first) * space.layers[layer - 1].stride;
+  std::int64_t end_of(int layer) const {
+    return layer + 1 < network_.depth() ? layout_.weights(layer + 1) : layout_.size();
+  }
+  const float* layer_input(const PanelData& data, int batch, long panel, int layer) const {
+    if (layer > 0) return space_.layers[layer - 1].activation + panel * space_.layers[layer - 1].stride;
     return data.x.data() + (static_cast<std::int64_t>(batch) * data.panels_per_batch + panel) * data.x_panel;
   }
-
-  /// Panels [first, last) of one batch to their (weighted) loss. Layer by layer over all panels: a layer's
-  /// weights stay in L1 while the panels go by.
-  double forward(Workspace& space, const PanelData& data, int batch, long first, long last, bool gradient,
-                 double* right) const {
+  std::int64_t input_stride(const PanelData& data, int layer) const {
+    return layer > 0 ? space_.layers[layer - 1].stride : data.x_panel;
+  }
+  /// Panels [first, last) of one batch to their (weighted) loss, layer by layer: a layer's weights stay near
+  /// while the panels go by.
+  double forward(const PanelData& data, int batch, long first, long last, bool gradient, double* right) {
     for (int k = 0; k < network_.depth(); ++k) {
-      Workspace::Layer& layer = space.layers[k];
+      Workspace::Layer& layer = space_.layers[k];
       PanelForward work{};
       work.inputs = network_.input_width(k);
       work.outputs = network_.widths[k];
+      work.panels = static_cast<int>(last - first);
       work.weights = weights_.data() + layout_.weights(k);
+      work.weights_row = layout_.row(k);
       work.bias = weights_.data() + layout_.biases(k);
+      work.in = layer_input(data, batch, first, k);
+      work.in_stride = input_stride(data, k);
+      work.out = layer.activation + first * layer.stride;
+      work.out_stride = layer.stride;
       work.relu = !network_.is_output(k);
-      for (long p = first; p < last; ++p) {
-        const std::int64_t at = (p - first) * layer.stride;
-        work.in = layer_input(space, data, batch, p, first, k);
-        work.out = layer.activation.data() + at;
-        if (network_.adds_input(k)) {
-          work.addend = work.in;
-          work.before = layer.before.data() + at;
-        }
-        kernels_.forward(work);
-      }
+      if (network_.adds_input(k)) work.before = layer.before + first * layer.stride;
+      work.weight_block_bytes = plan_.weight_block_bytes;
+      kernels_.forward(work);
     }
-    Workspace::Layer& output = space.layers.back();
+    Workspace::Layer& output = space_.layers.back();
     double loss = 0;
     for (long p = first; p < last; ++p) {
       const std::int64_t panel = static_cast<std::int64_t>(batch) * data.panels_per_batch + p;
       float hits = 0;
-      loss += kernels_.loss(network_.task, network_.outputs(),
-                            output.activation.data() + (p - first) * output.stride,
+      loss += kernels_.loss(network_.task, network_.outputs(), output.activation + p * output.stride,
                             data.y.data() + panel * data.y_panel, data.weight.data() + panel * kernels_.lanes,
                             gradient, right ? &hits : nullptr);
       if (right) *right += hits;
@@ -231,31 +304,76 @@ class FusedEngine : public MlpEngine {
     return loss;
   }
 
-  void backward(Workspace& space, int batch, long first, long last, int thread) {
-    float* gradient = gradients_.data() + thread * layout_.size();
-    const int panels = static_cast<int>(last - first);
+  PanelGradient gradient_work(int batch, long first, long last, int layer) const {
+    PanelGradient work{};
+    work.inputs = network_.input_width(layer);
+    work.outputs = network_.widths[layer];
+    work.panels = static_cast<int>(last - first);
+    work.delta_stride = space_.layers[layer].stride;
+    work.delta = space_.layers[layer].delta + first * work.delta_stride;
+    work.in = layer_input(train_, batch, first, layer);
+    work.in_stride = input_stride(train_, layer);
+    work.gradient_row = layout_.row(layer);
+    return work;
+  }
+
+  /// Back through panels [first, last); the gradients by rows go to this thread's copy.
+  void backward(int batch, long first, long last, bool accumulate, float* gradient,
+                const float* data_to_come) {
     for (int k = network_.depth() - 1; k >= 0; --k) {
-      Workspace::Layer& layer = space.layers[k];
-      const float* delta = network_.is_output(k) ? layer.activation.data() : layer.delta.data();
-      const float* in = layer_input(space, train_, batch, first, first, k);
-      const std::int64_t in_stride = k > 0 ? space.layers[k - 1].stride : train_.x_panel;
-      kernels_.weight_gradient(network_.input_width(k), network_.widths[k], panels, delta, layer.stride, in,
-                               in_stride, gradient + layout_.weights(k), gradient + layout_.biases(k));
+      Workspace::Layer& layer = space_.layers[k];
+      if (!plan_.by_outputs[k]) {
+        PanelGradient work = gradient_work(batch, first, last, k);
+        work.gradient = gradient + layout_.weights(k);
+        work.bias_gradient = gradient + layout_.biases(k);
+        work.accumulate = accumulate;
+        if (k == 0) work.next_in = data_to_come;
+        kernels_.weight_gradient(work);
+      }
       if (k == 0) break;  // nobody wants the gradient at the data
-      Workspace::Layer& below = space.layers[k - 1];
+      Workspace::Layer& below = space_.layers[k - 1];
+      const std::int64_t at = first * below.stride;
       PanelBackward work{};
       work.inputs = network_.input_width(k);
       work.outputs = network_.widths[k];
+      work.panels = static_cast<int>(last - first);
       work.weights = weights_.data() + layout_.weights(k);
-      for (int p = 0; p < panels; ++p) {
-        const std::int64_t at = p * below.stride;
-        work.delta = delta + p * layer.stride;
-        work.out = below.delta.data() + at;
-        work.mask = (network_.adds_input(k - 1) ? below.before.data() : below.activation.data()) + at;
-        work.addend = network_.adds_input(k) ? layer.output_gradient.data() + p * layer.stride : nullptr;
-        work.before = network_.adds_input(k - 1) ? below.output_gradient.data() + at : nullptr;
-        kernels_.backward(work);
-      }
+      work.weights_row = layout_.row(k);
+      work.delta = layer.delta + first * layer.stride;
+      work.delta_stride = layer.stride;
+      work.out = below.delta + at;
+      work.out_stride = below.stride;
+      work.mask = (network_.adds_input(k - 1) ? below.before : below.activation) + at;
+      work.addend = network_.adds_input(k) ? layer.output_gradient + first * layer.stride : nullptr;
+      work.before = network_.adds_input(k - 1) ? below.output_gradient + at : nullptr;
+      work.weight_block_bytes = plan_.weight_block_bytes;
+      kernels_.backward(work);
+    }
+  }
+
+  /// This member's outputs of a layer's gradient over the whole batch, block by block, each consumed by Adam
+  /// while it is in L2.
+  void update_outputs(const TeamMember& member, int batch, int layer, const AdamStep& step) {
+    float* scratch = threads_own_[member.id].scratch.data();
+    const std::int64_t row = layout_.row(layer);
+    const int block = plan_.gradient_block_rows(row, kernels_);
+    float* bias_gradient = scratch + block * row;
+    const PanelGradient all = gradient_work(batch, 0, train_.panels(batch, kernels_.lanes), layer);
+    const auto [first, last] = member.share(network_.widths[layer]);
+    for (long o = first; o < last; o += block) {
+      PanelGradient work = all;
+      work.outputs = static_cast<int>(std::min<long>(block, last - o));
+      work.delta += o * kernels_.lanes;
+      work.gradient = scratch;
+      work.bias_gradient = bias_gradient;
+      kernels_.weight_gradient(work);
+      const auto adam = [&](std::int64_t at, const float* gradient, std::int64_t count) {
+        kernels_.adam(step, 0, count, gradient, 1, 0, weights_.data() + at, first_moment_.data() + at,
+                      second_moment_.data() + at);
+      };
+      for (int r = 0; r < work.outputs; ++r)
+        adam(layout_.weights(layer) + (o + r) * row, scratch + r * row, all.inputs);
+      adam(layout_.biases(layer) + o, bias_gradient, work.outputs);
     }
   }
 
@@ -263,11 +381,15 @@ class FusedEngine : public MlpEngine {
   const FusedKernels& kernels_;
   ParameterLayout layout_;
   AdamSchedule schedule_;
-  PanelData train_, test_;
   int threads_ = 1;
+  PanelData train_, test_;
+  int panels_;
+  FusedPlan plan_;
+  Workspace space_;
   AlignedFloats weights_, first_moment_, second_moment_;
-  AlignedFloats gradients_;  ///< one flat copy a thread
-  std::vector<std::unique_ptr<Workspace>> workspaces_;
+  AlignedFloats gradients_;                 ///< one flat copy a thread; only where gradients go by rows
+  std::vector<TeamMember::Range> by_rows_;  ///< runs of layers whose gradients go by rows, in floats
+  std::vector<ThreadOwn> threads_own_;
 };
 
 }  // namespace

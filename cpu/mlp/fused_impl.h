@@ -15,82 +15,151 @@ inline __attribute__((always_inline)) void store(float* p, Vector v) {
 
 #include "cpu/mlp/loss_math.h"
 
-/// Rows x panel of C in registers; B's row is one panel row (L1), A a broadcast of weights (L1/L2).
-template <int Rows>
-inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][kVectors], int k, const float* w,
-                                                    std::int64_t w_row, std::int64_t w_col,
-                                                    const float* panel) {
+// A panel row is kVectors vectors; the batch is as many panels as it takes. Where a layer is too narrow to
+// fill the registers with rows, tiles take several panels at once instead, so that there are always at least
+// eight independent sums: two FMAs a cycle, each four cycles long.
+constexpr int panels_together(int rows) {
+  const int wanted = 8 / (rows * kVectors);
+  return rows * kVectors >= 8 ? 1 : rows * kVectors * 2 > 8 && wanted < 2 ? 2 : wanted;
+}
+
+/// Rows x (Panels panels) of C in registers; B's row is one row of each panel (L1), A a broadcast of weights
+/// (L1/L2).
+template <int Rows, int Panels>
+inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][Panels * kVectors], int k,
+                                                    const float* w, std::int64_t w_row, std::int64_t w_col,
+                                                    const float* panel, std::int64_t panel_stride) {
+  constexpr int kWide = Panels * kVectors;
   for (int p = 0; p < k; ++p) {
-    Vector row[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) row[v] = load(panel + v * kLanes);
+    if constexpr (Rows < kWide) {  // the weights wait in registers, each vector of the panels comes by once
+      Vector element[Rows];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const float element = w[r * w_row];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sum[r][v] += row[v] * element;
+      for (int r = 0; r < Rows; ++r) element[r] = splat(w[r * w_row]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kWide; ++v) {
+        const Vector here = load(panel + v / kVectors * panel_stride + v % kVectors * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) sum[r][v] += here * element[r];
+      }
+    } else {
+      Vector row[kWide];
+#pragma GCC unroll 16
+      for (int v = 0; v < kWide; ++v)
+        row[v] = load(panel + v / kVectors * panel_stride + v % kVectors * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        const float element = w[r * w_row];
+#pragma GCC unroll 16
+        for (int v = 0; v < kWide; ++v) sum[r][v] += row[v] * element;
+      }
     }
     w += w_col;
     panel += kPanel;
   }
 }
 
-template <int Rows>
-void forward_rows(const PanelForward& f, int o) {
-  Vector sum[Rows][kVectors];
+/// What of the sums [k0, k1) a tile adds; a tile of a part other than the first goes on from what it stored.
+struct Part {
+  int k0, k1;
+  bool first, last;
+};
+
+template <int Rows, int Panels>
+inline __attribute__((always_inline)) void forward_tile(const PanelForward& f, int o, int p,
+                                                        const Part& part) {
+  constexpr int kWide = Panels * kVectors;
+  Vector sum[Rows][kWide];
+  float* out = f.out + p * f.out_stride + o * kPanel;
+  const auto at = [](int r, int v, std::int64_t stride) {
+    return v / kVectors * stride + r * kPanel + v % kVectors * kLanes;
+  };
+  const float* in = f.in + p * f.in_stride;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = splat(f.bias[o + r]);
-  multiply<Rows>(sum, f.inputs, f.weights + static_cast<std::int64_t>(o) * f.inputs, f.inputs, 1, f.in);
-  if (f.relu)
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v)
+      sum[r][v] = part.first ? splat(f.bias[o + r]) : load(out + at(r, v, f.out_stride));
+  multiply<Rows, Panels>(sum, part.k1 - part.k0, f.weights + o * f.weights_row + part.k0, f.weights_row, 1,
+                         in + part.k0 * kPanel, f.in_stride);
+  if (part.last && f.relu)
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       // not a maximum: NaN must survive
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = select(sum[r][v] < 0.0f, Vector{}, sum[r][v]);
-  float* out = f.out + o * kPanel;
-  if (!f.addend) {
+      for (int v = 0; v < kWide; ++v) sum[r][v] = select(sum[r][v] < 0.0f, Vector{}, sum[r][v]);
+  if (!(part.last && f.before)) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) store(out + r * kPanel + v * kLanes, sum[r][v]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kWide; ++v) store(out + at(r, v, f.out_stride), sum[r][v]);
     return;
   }
-  const float* addend = f.addend + o * kPanel;
-  float* before = f.before + o * kPanel;
+  const float* addend = in + o * kPanel;
+  float* before = f.before + p * f.out_stride + o * kPanel;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const int at = r * kPanel + v * kLanes;
-      store(before + at, sum[r][v]);
-      store(out + at, sum[r][v] + load(addend + at));
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v) {
+      store(before + at(r, v, f.out_stride), sum[r][v]);
+      store(out + at(r, v, f.out_stride), sum[r][v] + load(addend + at(r, v, f.in_stride)));
     }
 }
 
-template <int Rows>
-void backward_rows(const PanelBackward& b, int i) {
-  Vector sum[Rows][kVectors];
-  const int first = i * kPanel;
+template <int Rows, int Panels>
+inline __attribute__((always_inline)) void backward_tile(const PanelBackward& b, int i, int p,
+                                                         const Part& part) {
+  constexpr int kWide = Panels * kVectors;
+  Vector sum[Rows][kWide];
+  const std::int64_t first = p * b.out_stride + i * kPanel;
+  const auto at = [](int r, int v, std::int64_t stride) {
+    return v / kVectors * stride + r * kPanel + v % kVectors * kLanes;
+  };
+  const float* start = !part.first ? b.out + first
+                       : b.addend  ? b.addend + p * b.delta_stride + i * kPanel
+                                   : nullptr;
+  const std::int64_t start_stride = part.first ? b.delta_stride : b.out_stride;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      sum[r][v] = b.addend ? load(b.addend + first + r * kPanel + v * kLanes) : Vector{};
-  multiply<Rows>(sum, b.outputs, b.weights + i, 1, b.inputs, b.delta);
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v) sum[r][v] = start ? load(start + at(r, v, start_stride)) : Vector{};
+  multiply<Rows, Panels>(sum, part.k1 - part.k0, b.weights + part.k0 * b.weights_row + i, 1, b.weights_row,
+                         b.delta + p * b.delta_stride + part.k0 * kPanel, b.delta_stride);
+  if (!part.last) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < kWide; ++v) store(b.out + first + at(r, v, b.out_stride), sum[r][v]);
+    return;
+  }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const int at = first + r * kPanel + v * kLanes;
-      if (b.before) store(b.before + at, sum[r][v]);
-      store(b.out + at, select(load(b.mask + at) > 0.0f, sum[r][v], Vector{}));
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v) {
+      const std::int64_t here = first + at(r, v, b.out_stride);
+      if (b.before) store(b.before + here, sum[r][v]);
+      store(b.out + here, select(load(b.mask + here) > 0.0f, sum[r][v], Vector{}));
     }
+}
+
+/// One tile of rows over panels [p0, p1).
+template <int Rows>
+void forward_rows(const PanelForward& f, int o, int p0, int p1, const Part& part) {
+  constexpr int kTogether = panels_together(Rows);
+  if constexpr (kTogether > 1)
+    for (; p0 + kTogether <= p1; p0 += kTogether) forward_tile<Rows, kTogether>(f, o, p0, part);
+  for (; p0 < p1; ++p0) forward_tile<Rows, 1>(f, o, p0, part);
+}
+
+template <int Rows>
+void backward_rows(const PanelBackward& b, int i, int p0, int p1, const Part& part) {
+  constexpr int kTogether = panels_together(Rows);
+  if constexpr (kTogether > 1)
+    for (; p0 + kTogether <= p1; p0 += kTogether) backward_tile<Rows, kTogether>(b, i, p0, part);
+  for (; p0 < p1; ++p0) backward_tile<Rows, 1>(b, i, p0, part);
 }
 
 template <typename Work>
-using RowsFunction = void (*)(const Work&, int);
+using RowsFunction = void (*)(const Work&, int, int, int, const Part&);
 template <int... R>
 struct RowTables {
   RowsFunction<PanelForward> forward[sizeof...(R)] = {forward_rows<R + 1>...};
@@ -102,17 +171,38 @@ constexpr RowTables<R...> row_tables(std::integer_sequence<int, R...>) {
 }
 constexpr auto kTables = row_tables(std::make_integer_sequence<int, kRows>{});
 
-void forward(const PanelForward& f) {
-  int o = 0;
-  for (; o + kRows <= f.outputs; o += kRows) forward_rows<kRows>(f, o);
-  if (o < f.outputs) kTables.forward[f.outputs - o - 1](f, o);
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/// The loops around the tiles of one layer, forward or backward: `rows` of C, sums over `depth`.
+///   a part of the sums whose panel rows fit beside the rest in L2 (only layers wider than that have more
+///   than one), then a block of weights that stays in L2, then as many panels as fit a quarter of L1 with
+///   what is made of them, then the block's tiles, each over those panels: so a narrow layer's tile takes the
+///   whole batch in one call, and a wide layer's panel is read from L1 by all tiles of the block.
+template <typename Work>
+void for_each_tile(const Work& work, const RowsFunction<Work>* by_rows, int rows, int depth) {
+  const FusedBlocks blocks = fused_blocks(kPanel, kRows, rows, depth, work.panels, work.weight_block_bytes);
+  const int parts = blocks.depth_parts, depth_part = ceil_div(depth, parts), block = blocks.rows,
+            group = blocks.group_panels;
+  for (int part = 0; part < parts; ++part) {
+    const Part sums{part * depth_part, part + 1 == parts ? depth : (part + 1) * depth_part, part == 0,
+                    part + 1 == parts};
+    for (int r0 = 0; r0 < rows; r0 += block) {
+      const int r1 = rows < r0 + block ? rows : r0 + block;
+      for (int p = 0; p < work.panels; p += group) {
+        const int p1 = work.panels < p + group ? work.panels : p + group;
+        // Tiles of equal height, as far as it goes: a last tile of one row would run at half speed.
+        for (int r = r0, left = ceil_div(r1 - r0, kRows); r < r1; --left) {
+          const int height = ceil_div(r1 - r, left);
+          by_rows[height - 1](work, r, p, p1, sums);
+          r += height;
+        }
+      }
+    }
+  }
 }
 
-void backward(const PanelBackward& b) {
-  int i = 0;
-  for (; i + kRows <= b.inputs; i += kRows) backward_rows<kRows>(b, i);
-  if (i < b.inputs) kTables.backward[b.inputs - i - 1](b, i);
-}
+void forward(const PanelForward& f) { for_each_tile(f, kTables.forward, f.outputs, f.inputs); }
+void backward(const PanelBackward& b) { for_each_tile(b, kTables.backward, b.inputs, b.outputs); }
 
 inline __attribute__((always_inline)) float sum_lanes(Vector v) {
   // pairwise, the same order on every run
@@ -153,93 +243,121 @@ inline __attribute__((always_inline)) Vector sum_each(Vector (&v)[kLanes]) {
 }
 
 constexpr int kDotColumns = 4;
-static_assert(kDotRows * kDotColumns % kLanes == 0, "a tile's sums fill whole vectors");
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+/// Columns of a tile of dot products: more of them where there is only one row, for eight independent sums.
+constexpr int dot_columns(int rows) { return rows == 1 ? 2 * kDotColumns : kDotColumns; }
 
 /// Rows x Columns dot products over the batch: Rows + Columns loads for Rows * Columns multiply-adds, one
-/// reduction at the end.
+/// reduction at the end. What the loop reads is in L1 (the columns) and L2 (delta).
 template <int Rows, int Columns>
-void dots(int inputs, int panels, const float* delta, std::int64_t delta_stride, const float* in,
-          std::int64_t in_stride, float* gradient) {
-  Vector sum[kDotRows * kDotColumns];
-#pragma GCC unroll 16
-  for (int s = 0; s < kDotRows * kDotColumns; ++s) sum[s] = Vector{};
-  for (int p = 0; p < panels; ++p) {
+void dots(const PanelGradient& g, int o, int i) {
+  constexpr int kSums = Rows * Columns, kGroups = (kSums + kLanes - 1) / kLanes;
+  Vector sum[kGroups * kLanes];
+#pragma GCC unroll 32
+  for (int s = 0; s < kGroups * kLanes; ++s) sum[s] = Vector{};
+  const float *delta = g.delta + o * kPanel, *in = g.in + i * kPanel;
+  for (int p = 0; p < g.panels; ++p) {
+#pragma GCC unroll 4
     for (int v = 0; v < kPanel; v += kLanes) {
-      Vector column[Columns];
+      Vector d[Rows];
 #pragma GCC unroll 4
-      for (int c = 0; c < Columns; ++c) column[c] = load(in + c * kPanel + v);
+      for (int r = 0; r < Rows; ++r) d[r] = load(delta + r * kPanel + v);
+#pragma GCC unroll 8
+      for (int c = 0; c < Columns; ++c) {
+        const Vector column = load(in + c * kPanel + v);
 #pragma GCC unroll 4
-      for (int r = 0; r < Rows; ++r) {
-        const Vector d = load(delta + r * kPanel + v);
-#pragma GCC unroll 4
-        for (int c = 0; c < Columns; ++c) sum[r * kDotColumns + c] += d * column[c];
+        for (int r = 0; r < Rows; ++r) sum[r * Columns + c] += d[r] * column;
       }
     }
-    delta += delta_stride;
-    in += in_stride;
+    delta += g.delta_stride;
+    in += g.in_stride;
   }
-  constexpr int kRowsAtOnce = kLanes / kDotColumns;
-#pragma GCC unroll 4
-  for (int r = 0; r < Rows; r += kRowsAtOnce) {
+  float total[kGroups * kLanes];
+#pragma GCC unroll 2
+  for (int s = 0; s < kGroups; ++s) {
     Vector part[kLanes];
 #pragma GCC unroll 16
-    for (int s = 0; s < kLanes; ++s) part[s] = sum[r * kDotColumns + s];
-    float total[kLanes];
-    store(total, sum_each(part));
-    for (int i = 0; i < (kRowsAtOnce < Rows - r ? kRowsAtOnce : Rows - r); ++i)
+    for (int l = 0; l < kLanes; ++l) part[l] = sum[s * kLanes + l];
+    store(total + s * kLanes, sum_each(part));
+  }
+  float* to = g.gradient + o * g.gradient_row + i;
 #pragma GCC unroll 4
-      for (int c = 0; c < Columns; ++c)
-        gradient[static_cast<std::int64_t>(r + i) * inputs + c] = total[i * kDotColumns + c];
+  for (int r = 0; r < Rows; ++r, to += g.gradient_row) {
+    const float* from = total + r * Columns;
+    if constexpr (Columns % 4 == 0) {
+#pragma GCC unroll 2
+      for (int c = 0; c < Columns; c += 4) {
+        Quad* here = reinterpret_cast<Quad*>(to + c);
+        const Quad add = *reinterpret_cast<const Quad*>(from + c);
+        *here = g.accumulate ? *here + add : add;
+      }
+    } else {
+      for (int c = 0; c < Columns; ++c) to[c] = g.accumulate ? to[c] + from[c] : from[c];
+    }
   }
 }
 
 template <int Rows>
-void dot_rows(int columns, int inputs, int panels, const float* delta, std::int64_t delta_stride,
-              const float* in, std::int64_t in_stride, float* gradient) {
-  int i = 0;
-  for (; i + kDotColumns <= columns; i += kDotColumns)
-    dots<Rows, kDotColumns>(inputs, panels, delta, delta_stride, in + i * kPanel, in_stride, gradient + i);
-  const float* rest = in + i * kPanel;
-  if (columns - i == 1) dots<Rows, 1>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
-  if (columns - i == 2) dots<Rows, 2>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
-  if (columns - i == 3) dots<Rows, 3>(inputs, panels, delta, delta_stride, rest, in_stride, gradient + i);
+void dot_rows(const PanelGradient& g, int o, int first, int last) {
+  constexpr int kColumns = dot_columns(Rows);
+  if (g.next_in && o == 0) {
+    // As many lines of the next data as this call reads of the present: memory delivers while we multiply.
+    for (int p = 0; p < g.panels; ++p)
+      for (int at = first * kPanel; at < last * kPanel; at += 16)
+        __builtin_prefetch(g.next_in + p * g.in_stride + at, 0, 2);
+  }
+  int i = first;
+  for (; i + kColumns <= last; i += kColumns) dots<Rows, kColumns>(g, o, i);
+  if (kColumns > 4 && i + 4 <= last) dots<Rows, 4>(g, o, i), i += 4;
+  if (last - i == 1) dots<Rows, 1>(g, o, i);
+  if (last - i == 2) dots<Rows, 2>(g, o, i);
+  if (last - i == 3) dots<Rows, 3>(g, o, i);
 }
 
 template <int... R>
 constexpr auto dot_row_table(std::integer_sequence<int, R...>) {
   struct Table {
-    void (*by_rows[sizeof...(R)])(int, int, int, const float*, std::int64_t, const float*, std::int64_t,
-                                  float*) = {dot_rows<R + 1>...};
+    void (*by_rows[sizeof...(R)])(const PanelGradient&, int, int, int) = {dot_rows<R + 1>...};
   };
   return Table{};
 }
 constexpr auto kDotRowTable = dot_row_table(std::make_integer_sequence<int, kDotRows>{});
 
-constexpr int kDotBlockBytes = 12 << 10;
-
-void weight_gradient(int inputs, int outputs, int panels, const float* delta, std::int64_t delta_stride,
-                     const float* in, std::int64_t in_stride, float* gradient, float* bias_gradient) {
-  // A block of input features (all rows of the batch) stays in L1 while all of delta passes by from L2 once;
-  // without it every kDotRows rows of delta would fetch the whole input again.
-  const std::int64_t feature_bytes = std::int64_t{panels} * kPanel * 4;
-  const int fitting =
-      static_cast<int>(kDotBlockBytes / (feature_bytes > 0 ? feature_bytes : 1)) / kDotColumns;
-  const int block = (fitting > 1 ? fitting : 1) * kDotColumns;
-  for (int i = 0; i < inputs; i += block) {
-    const int columns = inputs - i < block ? inputs - i : block;
-    for (int o = 0; o < outputs; o += kDotRows) {
-      const int rows = outputs - o < kDotRows ? outputs - o : kDotRows;
-      kDotRowTable.by_rows[rows - 1](columns, inputs, panels, delta + o * kPanel, delta_stride,
-                                     in + i * kPanel, in_stride,
-                                     gradient + static_cast<std::int64_t>(o) * inputs + i);
-    }
-  }
-  for (int o = 0; o < outputs; ++o) {
+void bias_rows(const PanelGradient& g, int o, int rows) {
+  for (int r = o; r < o + rows; ++r) {
     Vector sum{};
-    for (int p = 0; p < panels; ++p)
+    for (int p = 0; p < g.panels; ++p)
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanel; v += kLanes) sum += load(delta + p * delta_stride + o * kPanel + v);
-    bias_gradient[o] = sum_lanes(sum);
+      for (int v = 0; v < kPanel; v += kLanes) sum += load(g.delta + p * g.delta_stride + r * kPanel + v);
+    const float total = sum_lanes(sum);
+    g.bias_gradient[r] = g.accumulate ? g.bias_gradient[r] + total : total;
+  }
+}
+
+constexpr int kDotBlockBytes = 16 << 10;
+constexpr int kDeltaBlockBytes = 96 << 10;
+
+void weight_gradient(const PanelGradient& g) {
+  // A block of delta (all rows of the batch) stays in L2; of the inputs a block stays in L1 while that block
+  // of delta passes by. Without the first, a wide layer would fetch all of delta from L3 once a block of
+  // inputs; without the second every kDotRows rows of delta would fetch the whole input again.
+  const int feature_bytes = (g.panels > 0 ? g.panels : 1) * kPanel * 4;
+  const int fitting = kDotBlockBytes / feature_bytes / 8;
+  const int block = (fitting > 1 ? fitting : 1) * 8;
+  const int deltas = kDeltaBlockBytes / feature_bytes / kDotRows;
+  const int delta_block = (deltas > 1 ? deltas : 1) * kDotRows;
+  for (int o0 = 0; o0 < g.outputs; o0 += delta_block) {
+    const int o1 = g.outputs < o0 + delta_block ? g.outputs : o0 + delta_block;
+    for (int i = 0; i < g.inputs; i += block) {
+      const int last = g.inputs < i + block ? g.inputs : i + block;
+      for (int o = o0, left = ceil_div(o1 - o0, kDotRows); o < o1; --left) {
+        const int height = ceil_div(o1 - o, left);
+        kDotRowTable.by_rows[height - 1](g, o, i, last);
+        if (i == 0) bias_rows(g, o, height);  // while their delta is in L1
+        o += height;
+      }
+    }
   }
 }
 
@@ -255,16 +373,16 @@ Vector softmax_loss(int outputs, float* z, const float* y, Vector weight, bool g
   Vector total{}, target{};
   for (int o = 0; o < outputs; ++o) {
     const Vector here = load(z + o * kPanel), wanted = load(y + o * kPanel);
-    total += exp_vector(here - largest);
+    const Vector power = exp_vector(here - largest);
+    total += power;
     target += wanted * here;
+    if (gradient) store(z + o * kPanel, power);  // the logit is not needed any more
   }
   right = wanted_at_largest;  // of equal logits the first counts, as argmax does
   if (gradient) {
     const Vector scale = weight / total;
-    for (int o = 0; o < outputs; ++o) {
-      const Vector here = load(z + o * kPanel), wanted = load(y + o * kPanel);
-      store(z + o * kPanel, exp_vector(here - largest) * scale - wanted * weight);
-    }
+    for (int o = 0; o < outputs; ++o)
+      store(z + o * kPanel, load(z + o * kPanel) * scale - load(y + o * kPanel) * weight);
   }
   return weight * (log_vector(total) + largest - target);
 }
@@ -321,13 +439,27 @@ float loss(Task task, int outputs, float* panel, const float* target, const floa
 
 void adam(const AdamStep& s, std::int64_t first, std::int64_t last, const float* gradient, int copies,
           std::int64_t stride, float* w, float* m, float* v) {
+  // The copies are added block by block in L1, so that the loop that follows is one straight run of vectors:
+  // with the copies' loop inside, the compiler makes scalar code of both.
+  constexpr std::int64_t kBlock = 512;
+  alignas(64) float sum[kBlock];
+  for (std::int64_t i = first; i < last; i += kBlock) {
+    const std::int64_t count = last - i < kBlock ? last - i : kBlock;
+    const float* total = gradient + i;
+    if (copies > 1) {
+      for (std::int64_t j = 0; j < count; ++j) sum[j] = gradient[i + j] + gradient[stride + i + j];
+      for (int c = 2; c < copies; ++c)
+        for (std::int64_t j = 0; j < count; ++j) sum[j] += gradient[c * stride + i + j];
+      total = sum;
+    }
+    float *wi = w + i, *mi = m + i, *vi = v + i;
 #pragma GCC ivdep
-  for (std::int64_t i = first; i < last; ++i) {
-    float g = gradient[i];
-    for (int c = 1; c < copies; ++c) g += gradient[c * stride + i];
-    m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
-    v[i] = s.beta2 * v[i] + (1 - s.beta2) * (g * g);
-    w[i] -= s.learning_rate * m[i] / (__builtin_sqrtf(v[i]) + s.epsilon);
+    for (std::int64_t j = 0; j < count; ++j) {
+      const float g = total[j];
+      mi[j] = s.beta1 * mi[j] + (1 - s.beta1) * g;
+      vi[j] = s.beta2 * vi[j] + (1 - s.beta2) * (g * g);
+      wi[j] -= s.learning_rate * mi[j] / (__builtin_sqrtf(vi[j]) + s.epsilon);
+    }
   }
 }
 

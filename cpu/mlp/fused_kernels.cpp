@@ -1,8 +1,22 @@
 #include "cpu/mlp/fused_kernels.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace mlpwatt {
+
+FusedBlocks fused_blocks(int lanes, int tile_rows, int rows, int depth, int panels, int weight_block_bytes) {
+  constexpr int kDepthMost = 1024;      // of a 16-lane panel 64 KiB: an eighth of L2
+  constexpr int kGroupBytes = 8 << 10;  // a quarter of L1
+  FusedBlocks blocks{};
+  blocks.depth_parts = (depth + kDepthMost - 1) / kDepthMost;
+  const int part = (depth + blocks.depth_parts - 1) / blocks.depth_parts;
+  blocks.rows = std::max(1, weight_block_bytes / (part * 4) / tile_rows) * tile_rows;
+  const int height = std::min(blocks.rows, rows);
+  // One tile high: no panel is read twice, and narrow tiles want several at once.
+  blocks.group_panels = rows <= tile_rows ? panels : std::max(1, kGroupBytes / ((part + height) * lanes * 4));
+  return blocks;
+}
 
 const FusedKernels& fused_kernels(Isa isa) {
   switch (isa) {

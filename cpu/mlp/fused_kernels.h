@@ -10,41 +10,68 @@
 
 namespace mlpwatt {
 
-/// One layer, forward, on one panel: out[o] = act(bias[o] + sum_i w[o][i] in[i]) [+ addend[o]].
+/// One layer, forward, on `panels` panels: out[o] = act(bias[o] + sum_i w[o][i] in[i]) [+ in[o]].
+/// Panels lie `in_stride` and `out_stride` floats apart.
 struct PanelForward {
-  int inputs, outputs;
-  const float* weights;  ///< [outputs x inputs]
-  const float* bias;     ///< [outputs]
-  const float* in;       ///< panel [inputs x lanes]
-  float* out;            ///< panel [outputs x lanes]
+  int inputs, outputs, panels;
+  const float* weights;  ///< [outputs x weights_row]
+  std::int64_t weights_row;
+  const float* bias;  ///< [outputs]
+  const float* in;    ///< panels [inputs x lanes]
+  std::int64_t in_stride;
+  float* out;  ///< panels [outputs x lanes]
+  std::int64_t out_stride;
   bool relu;
-  const float* addend;  ///< panel, residual input; or nullptr
-  float* before;        ///< panel, the activation before the addend; or nullptr
+  float* before;           ///< the activation before the input is added; nullptr = nothing is added
+  int weight_block_bytes;  ///< of weights that stay in L2 while the panels pass by
 };
 
 /// Back through one layer: out[i] = (sum_o w[o][i] delta[o] [+ addend[i]]) where mask[i] > 0, else 0.
 struct PanelBackward {
-  int inputs, outputs;
-  const float* weights;  ///< [outputs x inputs]
-  const float* delta;    ///< panel [outputs x lanes]: gradient at this layer's pre-activation
-  float* out;            ///< panel [inputs x lanes]: gradient at the layer before's pre-activation
-  const float* mask;     ///< panel: the layer before's activation before its residual
-  const float* addend;   ///< panel: gradient at this layer's output, when it adds its input; or nullptr
-  float* before;         ///< panel: the gradient before the mask; or nullptr
+  int inputs, outputs, panels;
+  const float* weights;  ///< [outputs x weights_row]
+  std::int64_t weights_row;
+  const float* delta;  ///< panels [outputs x lanes]: gradient at this layer's pre-activation
+  std::int64_t delta_stride;
+  float* out;  ///< panels [inputs x lanes]: gradient at the layer before's pre-activation
+  std::int64_t out_stride;
+  const float* mask;    ///< as `out`: the layer before's activation before its residual
+  const float* addend;  ///< as `delta`: gradient at this layer's output, when it adds its input; or nullptr
+  float* before;        ///< as `out`: the gradient before the mask; or nullptr
+  int weight_block_bytes;  ///< as forward
+};
+
+/// gradient[o][i] (+)= sum over panels and lanes of delta[o] in[i]; bias_gradient[o] (+)= sum of delta[o].
+struct PanelGradient {
+  int inputs, outputs, panels;
+  const float* delta;
+  std::int64_t delta_stride;
+  const float* in;
+  std::int64_t in_stride;
+  float* gradient;  ///< [outputs x gradient_row]
+  std::int64_t gradient_row;
+  float* bias_gradient;
+  bool accumulate;
+  /// What will be read as `in` next, from memory, in the same shape: fetched into L2 meanwhile; or nullptr.
+  const float* next_in;
+};
+
+/// The blocks of the loops around a layer's tiles (fused_impl.h says why): sums of `depth` terms in
+/// `depth_parts`, weights in blocks of `rows` rows that stay in L2, panels in groups that stay in L1.
+struct FusedBlocks {
+  int depth_parts, rows, group_panels;
 };
 
 struct FusedKernels {
   Isa isa;
-  int lanes;            ///< rows of the batch in one panel
-  int rows;             ///< panel rows a forward or backward tile computes at once
-  int dot_rows;         ///< rows of a weight-gradient tile
-  int dot_block_bytes;  ///< of inputs that stay in L1 while the weight gradient walks over delta
+  int lanes;              ///< rows of the batch in one panel
+  int rows;               ///< panel rows a forward or backward tile computes at once
+  int dot_rows;           ///< rows of a weight-gradient tile
+  int dot_block_bytes;    ///< of inputs that stay in L1 while the weight gradient walks over a block of delta
+  int delta_block_bytes;  ///< of delta that stay in L2 while the weight gradient walks over the inputs
   void (*forward)(const PanelForward& work);
   void (*backward)(const PanelBackward& work);
-  /// gradient[o][i] = sum over panels and lanes of delta[o] in[i]; bias_gradient[o] = sum of delta[o].
-  /// Panels lie `delta_stride` and `in_stride` floats apart.
-  void (*weight_gradient)(int inputs, int outputs, int panels, const float* delta, std::int64_t delta_stride,
-                          const float* in, std::int64_t in_stride, float* gradient, float* bias_gradient);
+  void (*weight_gradient)(const PanelGradient& work);
   /// In place: logits -> gradient of the weighted loss at the logits. weight[lane] is 1/rows, or 0 for a lane
   /// beyond the batch. Returns the weighted sum of losses. `right` (may be nullptr) receives the weighted
   /// share of right answers; with gradient == false the panel is left as logits.
@@ -62,6 +89,9 @@ struct FusedKernels {
 };
 
 const FusedKernels& fused_kernels(Isa isa);
+/// @param lanes, tile_rows as in FusedKernels
+/// @param rows, depth of the product whose `panels` pass by
+FusedBlocks fused_blocks(int lanes, int tile_rows, int rows, int depth, int panels, int weight_block_bytes);
 const FusedKernels& fused_kernels_avx512();
 const FusedKernels& fused_kernels_avx2();
 const FusedKernels& fused_kernels_avx2_nofma();

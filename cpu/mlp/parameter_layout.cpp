@@ -11,10 +11,16 @@ ParameterLayout::ParameterLayout(const Network& network, WeightOrder order)
     : network_(network), order_(order) {
   for (int k = 0; k < network.depth(); ++k) {
     weights_.push_back(size_);
-    size_ += align(static_cast<std::int64_t>(network.input_width(k)) * network.widths[k]);
+    size_ += align((order == WeightOrder::kOutIn ? network.widths[k] : network.input_width(k)) * row(k));
     biases_.push_back(size_);
     size_ += align(network.widths[k]);
   }
+}
+
+std::int64_t ParameterLayout::row(int layer) const {
+  if (order_ == WeightOrder::kInOut) return network_.widths[layer];
+  const std::int64_t in = network_.input_width(layer);
+  return in >= 256 && in % 128 == 0 ? in + 16 : in;
 }
 
 template <typename Visit>
@@ -23,7 +29,7 @@ void ParameterLayout::each_weight(const Visit& visit) const {
     const std::int64_t in = network_.input_width(k), out = network_.widths[k];
     for (std::int64_t o = 0; o < out; ++o) {
       for (std::int64_t i = 0; i < in; ++i)
-        visit(k, o * in + i, weights_[k] + (order_ == WeightOrder::kOutIn ? o * in + i : i * out + o));
+        visit(k, o * in + i, weights_[k] + (order_ == WeightOrder::kOutIn ? o * row(k) + i : i * row(k) + o));
     }
   }
 }

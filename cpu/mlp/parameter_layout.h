@@ -18,6 +18,10 @@ class ParameterLayout {
  public:
   ParameterLayout(const Network& network, WeightOrder order);
   std::int64_t weights(int layer) const { return weights_[layer]; }
+  /// Floats from one row of the weights to the next. kOutIn: the inputs, and a cache line more where rows
+  /// would lie a multiple of 512 bytes apart, which would crowd the walk down a column into a few sets of L1
+  /// and L2.
+  std::int64_t row(int layer) const;
   std::int64_t biases(int layer) const { return biases_[layer]; }
   std::int64_t size() const { return size_; }  ///< floats, padding between layers included
 

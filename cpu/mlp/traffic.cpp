@@ -6,6 +6,8 @@
 #include "cpu/gemm/traffic.h"
 #include "cpu/isa.h"
 #include "cpu/mlp/fused_kernels.h"
+#include "cpu/mlp/fused_plan.h"
+#include "cpu/twins/mlp_twin.h"
 #include "kernels/nearest.h"
 
 namespace mlpwatt {
@@ -54,9 +56,12 @@ double dataset_bytes(const Network& network, const MlpTrafficProblem& problem) {
 
 Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
   const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
+  const FusedPlan plan = make_fused_plan(network, kernels, problem.threads, problem.batch, hierarchy);
   const double lanes = kernels.lanes, threads = problem.threads;
   const double panels = std::ceil(problem.batch / lanes), mine = std::ceil(panels / threads);
   const double rows = mine * lanes;
+  const double chunk = std::min(mine, static_cast<double>(plan.chunk_panels)),
+               chunks = std::ceil(mine / chunk);
   const double others = 1 - 1 / threads;  // share of an array that the other threads wrote
   ReuseTrace trace(hierarchy, problem.threads);
   StepArrays step = add_arrays(trace, network, rows, panels * lanes, false);
@@ -65,24 +70,66 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     const double cells = (network.input_width(k) + 1.0) * network.widths[k] * kFloat;
     layer.first_moment = trace.add({cells / threads, cells});
     layer.second_moment = trace.add({cells / threads, cells});
-    layer.gradient = trace.add({cells, cells * threads});
+    layer.gradient = plan.by_outputs[k]
+                         ? trace.add({std::min(cells, double(plan.gradient_block_bytes)), cells})
+                         : trace.add({cells, cells * threads});
   }
 
   double tiles = 0, flops = 0;  // of the busiest thread
-  /// `mine` panels through one layer's weights: rows of `out` in tiles, each over all of `in`.
+  /// All panels of a thread through one layer's weights (for_each_tile): `out` rows in tiles, each over all
+  /// of `in`.
   const auto layer_pass = [&](double in, double out, int from, int weights, int to, double remote) {
-    const double row_tiles = std::ceil(out / kernels.rows);
-    const double weight_bytes = in * out * kFloat, panel_bytes = (in + out) * lanes * kFloat;
+    const FusedBlocks blocks =
+        fused_blocks(kernels.lanes, kernels.rows, static_cast<int>(out), static_cast<int>(in),
+                     static_cast<int>(chunk), plan.weight_block_bytes);
+    const double row_tiles = std::ceil(out / kernels.rows), weight_bytes = in * out * kFloat;
+    const double depth = in / blocks.depth_parts, height = std::min(out, double(blocks.rows));
+    const double group = std::min(chunk, double(blocks.group_panels)), groups = std::ceil(mine / group);
+    const double row_blocks = std::ceil(out / height);
+    const double block_bytes = height * depth * kFloat,
+                 group_bytes = group * (depth + height) * lanes * kFloat;
     trace.touch(from);
     trace.touch(weights, 1, remote);
-    trace.again((mine - 1) * weight_bytes, weight_bytes + panel_bytes, weight_bytes + threads * panel_bytes);
-    // The panel comes by once a tile of rows.
-    const double near = in * lanes * kFloat + kernels.rows * (in + lanes) * kFloat;
-    trace.again(mine * (row_tiles - 1) * in * lanes * kFloat, near, threads * near);
-    trace.touch(to);
-    trace.registers(mine * (row_tiles * in * lanes + in * out + out * lanes) * kFloat);
-    tiles += mine * row_tiles;
+    // A block of weights comes by once a group of panels,
+    const double between = block_bytes + group_bytes;
+    trace.again((groups - 1) * weight_bytes, between, block_bytes + threads * group_bytes);
+    // the panels once a block,
+    const double all = block_bytes + rows * (depth + height) * kFloat;
+    trace.again((row_blocks - 1) * in * rows * kFloat, all, block_bytes + threads * (all - block_bytes));
+    // and once a tile.
+    const double near = group * depth * lanes * kFloat + kernels.rows * (depth + group * lanes) * kFloat;
+    trace.again((row_tiles - row_blocks) * in * rows * kFloat, near, threads * near);
+    trace.touch(to, 2 * blocks.depth_parts - 1);  // sums of a part are taken up again by the next
+    trace.registers(mine * (row_tiles * in * lanes + in * out + (2 * blocks.depth_parts - 1) * out * lanes) *
+                    kFloat);
+    tiles += mine * row_tiles * blocks.depth_parts;
     flops += 2 * mine * lanes * in * out;
+  };
+  /// `out` rows of a weight gradient over `over` rows of the batch (weight_gradient).
+  const auto gradient_pass = [&](double in, double out, double over) {
+    const double row_tiles = std::ceil(out / kernels.dot_rows), column_tiles = std::ceil(in / kDotColumns);
+    const double feature_bytes = over * kFloat;
+    const double block =
+        std::min(in, std::max(1.0, std::floor(kernels.dot_block_bytes / feature_bytes / 8)) * 8);
+    const double delta_block = std::min(
+        out, std::max(1.0, std::floor(kernels.delta_block_bytes / feature_bytes / kernels.dot_rows)) *
+                 kernels.dot_rows);
+    const double blocks = std::ceil(in / block), delta_blocks = std::ceil(out / delta_block);
+    const double deltas_bytes = kernels.dot_rows * feature_bytes, block_bytes = block * feature_bytes;
+    // Inputs: once a tile of rows from L1, once a block of delta from wherever all of them fit.
+    trace.again((row_tiles - delta_blocks) * in * feature_bytes, block_bytes + deltas_bytes,
+                threads * (block_bytes + deltas_bytes));
+    const double between = (in + delta_block) * feature_bytes;
+    trace.again((delta_blocks - 1) * in * feature_bytes, between, threads * between);
+    // Delta: once a block of inputs from L2, once a tile of columns from L1.
+    const double delta_bytes = delta_block * (feature_bytes + block * kFloat) + block_bytes;
+    trace.again((blocks - 1) * out * feature_bytes, delta_bytes, threads * delta_bytes);
+    const double near = deltas_bytes + kDotColumns * feature_bytes;
+    trace.again((column_tiles - blocks) * out * feature_bytes, near, threads * near);
+    trace.registers((row_tiles * in + column_tiles * out) * feature_bytes + 2 * in * out * kFloat +
+                    out * feature_bytes);
+    tiles += row_tiles * column_tiles;
+    flops += 2 * over * in * out + row_tiles * column_tiles * kernels.dot_rows * kDotColumns * lanes;
   };
 
   for (int k = 0; k < network.depth(); ++k) {
@@ -101,24 +148,17 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
   for (int k = network.depth() - 1; k >= 0; --k) {
     const LayerArrays& layer = step.layers[k];
     const double in = network.input_width(k), out = network.widths[k];
-    const int from = k > 0 ? step.layers[k - 1].activation : step.x;
-    const double row_tiles = std::ceil(out / kernels.dot_rows), column_tiles = std::ceil(in / kDotColumns);
-    trace.touch(layer.delta);
-    trace.touch(from);
-    // A block of inputs stays in L1 while all of delta passes by, once a block.
-    const double fitting = std::floor(kernels.dot_block_bytes / (rows * kFloat) / kDotColumns);
-    const double block = std::min(in, std::max(1.0, fitting) * kDotColumns), blocks = std::ceil(in / block);
-    const double block_bytes = block * rows * kFloat, deltas_bytes = kernels.dot_rows * rows * kFloat;
-    trace.again((row_tiles - 1) * in * rows * kFloat, block_bytes + deltas_bytes, block_bytes + deltas_bytes);
-    const double delta_bytes = out * rows * kFloat + block_bytes + out * block * kFloat;
-    trace.again((blocks - 1) * out * rows * kFloat, delta_bytes, threads * delta_bytes);
-    const double near = deltas_bytes + kDotColumns * rows * kFloat;
-    trace.again((column_tiles - blocks) * out * rows * kFloat, near, near);
-    trace.touch(layer.gradient);
-    trace.registers((row_tiles * in + column_tiles * out) * rows * kFloat + 2 * in * out * kFloat +
-                    out * rows * kFloat);
-    tiles += row_tiles * column_tiles;
-    flops += 2 * rows * in * out + row_tiles * column_tiles * kernels.dot_rows * kDotColumns * lanes;
+    if (!plan.by_outputs[k]) {
+      trace.touch(layer.delta);
+      if (k > 0) {
+        trace.touch(step.layers[k - 1].activation);
+      } else {  // a chunk of the data is met again before the next one comes
+        const double distance = (in + 2 * out) * rows * kFloat / chunks + in * out * kFloat;
+        trace.again(in * rows * kFloat, distance, threads * distance);
+      }
+      gradient_pass(in, out, rows);
+      trace.touch(layer.gradient, 2 * chunks - 1);
+    }
     if (k == 0) break;
     const LayerArrays& below = step.layers[k - 1];
     layer_pass(out, in, layer.delta, layer.weights, below.delta, 0);
@@ -127,17 +167,41 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     if (layer.output_gradient >= 0) trace.touch(layer.output_gradient), trace.registers(rows * in * kFloat);
     if (below.output_gradient >= 0) trace.touch(below.output_gradient), trace.registers(rows * in * kFloat);
   }
-  // Adam: every thread its share of the parameters, over all copies of the gradient.
-  double parameters = 0;
-  for (int k = 0; k < network.depth(); ++k) {
-    const LayerArrays& layer = step.layers[k];
-    parameters += (network.input_width(k) + 1.0) * network.widths[k];
-    trace.touch(layer.gradient, 1, others);  // a 1/threads part of each of `threads` copies
-    trace.touch(layer.weights, 2 / threads);
-    trace.touch(layer.first_moment, 2);
-    trace.touch(layer.second_moment, 2);
-  }
-  trace.registers(parameters * kFloat * (threads + 6) / threads);
+  // Adam: every thread its outputs over all rows, or its share of the parameters over all copies of the
+  // gradient.
+  double parameters = 0, loads = 0;
+  for (const bool by_outputs : {true, false})
+    for (int k = 0; k < network.depth(); ++k) {
+      if (plan.by_outputs[k] != by_outputs) continue;
+      const LayerArrays& layer = step.layers[k];
+      const double in = network.input_width(k), out = network.widths[k], cells = (in + 1) * out;
+      parameters += cells;
+      if (by_outputs) {
+        trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, threads, others);
+        trace.touch(layer.delta, 1, others);
+        const double block =
+            std::min(out / threads, double(plan.gradient_block_rows(static_cast<std::int64_t>(in), kernels)));
+        const double blocks = std::ceil(out / threads / block);
+        for (int b = 0; b < static_cast<int>(blocks); ++b) {
+          if (b > 0) {
+            const double between = in * panels * lanes * kFloat;
+            trace.again(between, between + 4 * block * in * kFloat,
+                        between + threads * 4 * block * in * kFloat);
+          }
+          gradient_pass(in, out / threads / blocks, panels * lanes);
+        }
+        const double block_bytes = block * in * kFloat;
+        trace.again(2 * cells / threads * kFloat, block_bytes, threads * block_bytes);  // written and read
+        loads += 7 * cells / threads;
+      } else {
+        trace.touch(layer.gradient, 1, others);  // a 1/threads part of each of `threads` copies
+        loads += cells * (threads + 6) / threads;
+      }
+      trace.touch(layer.weights, 2 / threads);
+      trace.touch(layer.first_moment, 2);
+      trace.touch(layer.second_moment, 2);
+    }
+  trace.registers(loads * kFloat);
 
   Traffic traffic = trace.per_step();
   traffic.issued_flops = flops * threads + 10 * parameters;
@@ -148,8 +212,9 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
   return traffic;
 }
 
-Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem,
-                        const Hierarchy& hierarchy) {
+/// @param blocked_for the caches the products are blocked for: the same, but for twins
+Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy,
+                        const Hierarchy& blocked_for) {
   const MicroKernels& kernels = micro_kernels(parse_isa(problem.isa));
   const double threads = problem.threads, rows = problem.batch;
   const double others = 1 - 1 / threads;
@@ -168,7 +233,7 @@ Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem
   const auto product = [&](GemmLayout layout, double m, double n, double k, const GemmTrafficArrays& arrays) {
     const GemmProblem shape{layout, static_cast<std::int64_t>(m), static_cast<std::int64_t>(n),
                             static_cast<std::int64_t>(k)};
-    const GemmBlocking blocking = choose_gemm_blocking(shape, kernels, problem.threads, hierarchy);
+    const GemmBlocking blocking = choose_gemm_blocking(shape, kernels, problem.threads, blocked_for);
     const GemmWork work = add_gemm_traffic(trace, shape, blocking, kernels, problem.threads, arrays);
     total.issued_flops += work.issued_flops;
     total.tiles += work.tiles;
@@ -233,14 +298,20 @@ Traffic blocked_traffic(const Network& network, const MlpTrafficProblem& problem
 }  // namespace
 
 const std::vector<std::string>& mlp_traffic_algorithms() {
-  static const std::vector<std::string> names{"fused", "blocked"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all{"fused", "blocked"};
+    all.insert(all.end(), mlp_twins().begin(), mlp_twins().end());
+    return all;
+  }();
   return names;
 }
 
 Traffic mlp_train_traffic(const Network& network, const MlpTrafficProblem& problem,
                           const Hierarchy& hierarchy) {
   if (problem.algorithm == "fused") return fused_traffic(network, problem, hierarchy);
-  if (problem.algorithm == "blocked") return blocked_traffic(network, problem, hierarchy);
+  if (problem.algorithm == "blocked") return blocked_traffic(network, problem, hierarchy, hierarchy);
+  if (is_mlp_twin(problem.algorithm))
+    return blocked_traffic(network, problem, hierarchy, pretended_hierarchy(problem.algorithm, hierarchy));
   throw std::invalid_argument(
       unknown_name("training algorithm with a traffic model", problem.algorithm, mlp_traffic_algorithms()));
 }

@@ -183,6 +183,7 @@ class BlockKernel : public TwinKernel {
   GemmBlocking blocking(const RunOptions& options) const {
     GemmBlocking blocking =
         choose_gemm_blocking(problem(), micro_kernels(isa()), threads(), options.hierarchy);
+    blocking.b_in_turn = false;
     if (variant() == "unblocked") {
       blocking.kc = k();
       blocking.strips_in_l2 = std::max(m(), n());

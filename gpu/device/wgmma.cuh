@@ -44,6 +44,16 @@ __device__ __forceinline__ Operand advance(Operand operand, unsigned bytes) {
 #endif
 }
 
+/// The swizzle works on address bits: tiles must begin where it does. Ends the kernel where dynamic shared
+/// memory does not.
+__device__ __forceinline__ void require_swizzle_alignment(const void* shared) {
+#if defined(__CUDACC__)
+  if ((shared_address(shared) & 1023) != 0) __trap();
+#else
+  if (reinterpret_cast<std::uintptr_t>(shared) % 1024 != 0) __trap();
+#endif
+}
+
 /// Before the first wgmma_bf16, and whenever d was touched since the last.
 __device__ __forceinline__ void wgmma_fence() {
 #if defined(__CUDACC__) && defined(MLPWATT_SM90A)

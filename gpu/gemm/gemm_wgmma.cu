@@ -19,8 +19,8 @@ constexpr int kTileM = 128;        // 64 rows for each of the two warpgroups
 constexpr int kTileK = 64;         // 128 bytes: one row of a swizzled box
 constexpr int kMultipliers = 256;  // threads; they come first, so that the tile's end counts them from 0
 constexpr int kThreads = kMultipliers + 128;
-constexpr int kBoxBytes = 64 * 128;  // of an operand stored k by k: 64 k of 64 m or n
-constexpr int kMultipliersBarrier = 1;
+[[maybe_unused]] constexpr int kBoxBytes = 64 * 128;  // of an operand stored k by k: 64 k of 64 m or n
+[[maybe_unused]] constexpr int kMultipliersBarrier = 1;
 
 template <int BN, int Stages>
 struct WgmmaShared {
@@ -44,6 +44,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #if defined(MLPWATT_SM90A)
   using Shared = WgmmaShared<BN, Stages>;
   Shared& shared = shared_as<Shared>();
+  require_swizzle_alignment(&shared);
   const int thread = static_cast<int>(threadIdx.x);
   int tile_m, tile_n;
   tile_of_block(static_cast<int>(blockIdx.x), g.tiles_m, g.tiles_n, tile_m, tile_n);

@@ -78,8 +78,7 @@ __global__ void __launch_bounds__(kThreads) fma_wgmma(std::int64_t iterations, f
     alignas(1024) unsigned char a[64 * 128], b[kWgmmaN * 128];
   };
   Shared& shared = shared_as<Shared>();
-  constexpr int kPerWord = Half ? 2 : 1;
-  static_assert(kPerWord > 0);
+  require_swizzle_alignment(&shared);
   const std::uint32_t word_a = Half ? pack_bf16(to_bf16(a), to_bf16(a)) : __float_as_uint(a);
   const std::uint32_t word_b = Half ? pack_bf16(to_bf16(b), to_bf16(b)) : __float_as_uint(b);
   for (unsigned i = threadIdx.x; i < sizeof shared.a / 4; i += blockDim.x)

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -23,16 +25,18 @@ namespace {
 
 volatile sig_atomic_t stop_signal = 0;
 
-/// While it lives, the first SIGINT or SIGTERM is noted; a second one ends the process.
+/// While it lives, SIGINT and SIGTERM are noted. A second SIGINT ends the process; a second SIGTERM does not,
+/// for a batch system sends one to the script and to its children, and the script hands its own on.
 class StopSignals {
  public:
   StopSignals() {
     stop_signal = 0;
     struct sigaction action {};
     action.sa_handler = [](int signal) { stop_signal = signal; };
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGTERM, &action, &before_term_);
     action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
     sigaction(SIGINT, &action, &before_int_);
-    sigaction(SIGTERM, &action, &before_term_);
   }
   ~StopSignals() {
     sigaction(SIGINT, &before_int_, nullptr);
@@ -80,7 +84,16 @@ RunSettings settings_of(const Plan& plan, const CampaignOptions& options, const 
     settings.simulate = [](const Benchmark&, const Cost&) { return true; };
   settings.command = context.command_line();
   settings.order_seed = plan.order_seed;
+  settings.energy_target = plan.energy_target;
+  if (options.peaks_s > 0)
+    settings.peaks = std::make_shared<PeaksOnDemand>(settings.kernel, options.peaks_s, system_clock());
   return settings;
+}
+
+/// Of the terminal that standard error is; 0 = it is none.
+int columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 std::string resume_command(const Context& context) {
@@ -102,36 +115,32 @@ class Campaign {
 
   int run() {
     refuse_used_folder();
+    settings_.power = std::make_shared<PowerSession>(options_.power);  // before anything is made
     Store store(options_.out, plan_, options_.compact_every);
     const std::vector<PlannedRun> left = runs_left(store);
     announce(left);
-    StatusLine status(context_.err, context_.terminal, options_.progress_every_s, totals(left));
+    StatusLine status(context_.err, context_.terminal, options_.progress_every_s, totals(left), columns());
     const StopSignals signals;
     Clock& clock = system_clock();
-    double copied_s = clock.monotonic_s();
-    for (const PlannedRun& run : left) {
-      if (stop_signal != 0) break;
-      const PlanEntry& entry = plan_.entries[run.entry];
-      status.begin(entry.benchmark, clock.monotonic_s());
-      const Record record = measure(run, clock);
-      try {
-        store.append(record);
-      } catch (const DiskFull& full) {
-        status.clear();
-        return stopped_for_space(full);
-      }
-      ++completed_;
-      status.end(record, entry.predicted_s, clock.monotonic_s());
-      if (!options_.copy_to.empty() && clock.monotonic_s() - copied_s >= options_.copy_every_s) {
-        store.copy_to(options_.copy_to);
-        copied_s = clock.monotonic_s();
-      }
-    }
-    status.clear();
+    copied_s_ = clock.monotonic_s();
     try {
-      return close(store);
+      for (const PlannedRun& run : left) {
+        if (stop_signal != 0) break;
+        look_idle(clock);
+        const PlanEntry& entry = plan_.entries[run.entry];
+        status.begin(entry.benchmark, clock.monotonic_s());
+        const Record record = measure(run, clock);
+        store.append(record);
+        ++completed_;
+        status.end(record, entry.predicted_s, clock.monotonic_s());
+        if (clock.monotonic_s() - copied_s_ >= options_.copy_every_s) copy(store, clock);
+      }
+      status.clear();
+      return close(store, clock);
     } catch (const DiskFull& full) {
-      return stopped_for_space(full);
+      status.clear();
+      copy(store, clock);  // what follows the store is elsewhere, and should not lack what the store has
+      return stopped_for_space(full, store);
     }
   }
 
@@ -178,6 +187,29 @@ class Campaign {
         human_duration(predicted(left)), options_.out);
   }
 
+  /// The sitting's idle power, when there is none or it is old.
+  void look_idle(Clock& clock) {
+    if (!settings_.power->active() || settings_.power->idle_s() > 0) return;
+    if (idle_at_s_ >= 0 && clock.monotonic_s() - idle_at_s_ < kIdleEvery_s) return;
+    settings_.power->forget_idle();
+    settings_.power->be_idle_once();
+    idle_at_s_ = clock.monotonic_s();
+  }
+
+  /// Brings the copy up to date. One that cannot be written stops no campaign: its store has everything.
+  void copy(const Store& store, Clock& clock) {
+    if (options_.copy_to.empty()) return;
+    copied_s_ = clock.monotonic_s();
+    try {
+      store.copy_to(options_.copy_to);
+      copy_failed_.clear();
+    } catch (const RecordError& error) {
+      if (copy_failed_ != error.what())
+        context_.err << fmt::format("the copy is behind, and tried again: {}\n", error.what()) << std::flush;
+      copy_failed_ = error.what();
+    }
+  }
+
   Record measure(const PlannedRun& run, Clock& clock) {
     const PlanEntry& entry = plan_.entries[run.entry];
     settings_.kernel.batch = entry.batch;
@@ -190,26 +222,32 @@ class Campaign {
     return record;
   }
 
-  int stopped_for_space(const DiskFull& full) const {
+  int stopped_for_space(const DiskFull& full, const Store& store) const {
     std::error_code error;
     const auto space = std::filesystem::space(options_.out, error);
+    const auto bytes = [](auto count) { return human_bytes(static_cast<double>(count)); };
+    std::string needed;
+    if (full.needed_bytes > 0) needed += fmt::format(", {} needed for this file", bytes(full.needed_bytes));
+    // What is left to do, and one copy of everything when the parts become one file.
+    const std::int64_t stored = store.bytes(), done = static_cast<std::int64_t>(store.done().size()),
+                       runs = static_cast<std::int64_t>(runs_.size());
+    if (done > 0)
+      needed += fmt::format(", about {} to finish",
+                            bytes(stored / done * (std::max(runs - done, std::int64_t{0}) + runs)));
     context_.err << fmt::format(
         "mlpwatt: {}; stopped after {} run(s), all of them kept. {} free{}. Make room, then: {}\n",
-        full.what(), completed_, error ? "Unknown space" : human_bytes(static_cast<double>(space.available)),
-        full.needed_bytes > 0
-            ? fmt::format(", at least {} needed", human_bytes(static_cast<double>(full.needed_bytes)))
-            : "",
+        full.what(), completed_, error ? "Unknown space" : bytes(space.available), needed,
         resume_command(context_));
     return kExitFailure;
   }
 
-  int close(Store& store) const {
+  int close(Store& store, Clock& clock) {
     const std::size_t missing =
         static_cast<std::size_t>(std::count_if(runs_.begin(), runs_.end(), [&](const PlannedRun& run) {
           return !store.done().contains(run.order_index);
         }));
     if (missing == 0) store.finish();
-    if (!options_.copy_to.empty()) store.copy_to(options_.copy_to);
+    copy(store, clock);
     if (missing > 0) {
       store.compact();
       context_.err << fmt::format("stopped by {} after {} run(s), {} left. Go on with: {}\n",
@@ -224,6 +262,11 @@ class Campaign {
     }
     context_.out << fmt::format("{}/campaign.h5: {} runs, {} of them flagged, {} failed\n", options_.out,
                                 store.done().size(), flagged, failed);
+    if (!copy_failed_.empty()) {
+      context_.err << fmt::format("{} is not up to date; again: {}\n", options_.copy_to,
+                                  resume_command(context_));
+      return kExitFailure;
+    }
     if (failed == 0) return kExitOk;
     context_.err << fmt::format("{} run(s) did not end in ok (columns status, reason); again: {} --retry\n",
                                 failed, resume_command(context_));
@@ -237,6 +280,8 @@ class Campaign {
   std::map<std::string, Benchmark> benchmarks_;
   std::vector<PlannedRun> runs_;
   std::int64_t completed_ = 0;
+  double copied_s_ = 0, idle_at_s_ = -1;
+  std::string copy_failed_;  ///< what the last attempt failed for; empty = it did not
 };
 
 }  // namespace

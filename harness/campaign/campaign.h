@@ -9,6 +9,7 @@
 #include "harness/campaign/shard.h"
 #include "harness/program.h"
 #include "harness/protocol/order.h"
+#include "meters/power_session.h"
 
 namespace mlpwatt {
 
@@ -18,11 +19,17 @@ struct CampaignOptions {
   bool resume = false;
   bool retry = false;  ///< run again what did not end in ok
   std::string counters = "auto", data_dir;
+  /// By default one idle time serves the sitting, and is renewed every kIdleEvery_s.
+  PowerOptions power{.meters = "auto", .config = nullptr, .idle_s = 0};
+  double peaks_s = 0.5;  ///< for the peaks that floors are made of, once a number of threads; 0 = no floors
   double progress_every_s = 60;
   int compact_every = 256;
   std::string copy_to;  ///< a file that follows the store, e.g. on shared storage; "" = none
   double copy_every_s = 60;
 };
+
+/// How old the sitting's idle power may become.
+inline constexpr double kIdleEvery_s = 600;
 
 /// One run of a plan.
 struct PlannedRun {

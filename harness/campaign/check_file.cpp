@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "harness/campaign/store.h"
 #include "harness/record/error.h"
 #include "harness/record/reader.h"
 
@@ -57,7 +58,7 @@ class Checker {
           add(fmt::format("/runs row {}: {}", first + static_cast<std::int64_t>(i), problem));
         const bool ok = rows[i].text("status") == "ok";
         verdict_.runs_ok += ok;
-        verdict_.flagged += ok && rows[i].text("quality") != "ok";
+        verdict_.flagged += is_flagged(rows[i]);
         const std::int64_t place = rows[i].integer("order_index");
         if (plan && rows[i].text("campaign") == campaign && place >= 0 &&
             place < static_cast<std::int64_t>(there.size()))

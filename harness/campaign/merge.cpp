@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -221,8 +222,11 @@ class Merge {
     std::int64_t base = 0;  // row number of the input's first run, over all inputs
     for (const auto& input : inputs_) {
       copy_runs(*input, base, writer);
+      const std::vector<std::int64_t> meter = places(*input, meters_table(), meters_);
+      copy_followers(*input, energies_table(), base, meter, writer);
       copy_followers(*input, curves_table(), base, {}, writer);
-      if (options_.samples) copy_followers(*input, samples_table(), base, meter_places(*input), writer);
+      if (options_.samples) copy_followers(*input, samples_table(), base, meter, writer);
+      report_.coefficients_left_out += input->count(model_table());
       base += input->count(runs_table());
     }
     writer.append(machine_table(), machines_.rows());
@@ -267,9 +271,6 @@ class Merge {
     std::vector<std::int64_t> places;
     for (const Row& row : input.rows(table, 0, input.count(table))) places.push_back(pool.place(row));
     return places;
-  }
-  std::vector<std::int64_t> meter_places(const Input& input) {
-    return places(input, meters_table(), meters_);
   }
 
   void copy_runs(const Input& input, std::int64_t base, Writer& writer) {
@@ -316,6 +317,24 @@ class Merge {
   MergeReport report_;
 };
 
+/// About what the output takes: what the inputs do.
+std::int64_t bytes_of(const std::vector<std::string>& inputs) {
+  std::int64_t sum = 0;
+  std::error_code error;
+  const auto add = [&](const fs::path& path) {
+    if (const auto size = fs::file_size(path, error); !error) sum += static_cast<std::int64_t>(size);
+  };
+  for (const std::string& input : inputs) {
+    if (!fs::is_directory(input)) {
+      add(input);
+      continue;
+    }
+    const StoreFiles files = store_files(input);
+    for (const auto* part : {&files.hdf5, &files.records}) std::for_each(part->begin(), part->end(), add);
+  }
+  return sum;
+}
+
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code error;
   return fs::equivalent(a, b, error) && !error;
@@ -334,7 +353,26 @@ MergeReport merge_files(const std::string& output, const std::vector<std::string
                     output));
   Merge merge(options);
   for (const std::string& input : inputs) merge.open(input);
-  return merge.write(output);
+  const fs::path target(output);
+  const std::int64_t needed_bytes = bytes_of(inputs);
+  std::error_code error;
+  const auto space = fs::space(target.has_parent_path() ? target.parent_path() : ".", error);
+  if (!error && space.available < static_cast<std::uintmax_t>(needed_bytes))
+    throw DiskFull(file_error(output, fmt::format("cannot write some {} bytes", needed_bytes), ENOSPC),
+                   needed_bytes);
+  try {
+    const FileLock lock((target.parent_path() / ("." + target.filename().string() + ".lock")).string(),
+                        output, "another mlpwatt is writing this file; wait for it or choose another one");
+    return merge.write(output);
+  } catch (const DiskFull&) {
+    throw;
+  } catch (const RecordError& failed) {
+    // A quota, or another process was quicker: HDF5 says it in its own words.
+    if (std::string(failed.what()).find(std::strerror(ENOSPC)) == std::string::npos &&
+        std::string(failed.what()).find(std::strerror(EDQUOT)) == std::string::npos)
+      throw;
+    throw DiskFull(failed.what(), needed_bytes);
+  }
 }
 
 }  // namespace mlpwatt

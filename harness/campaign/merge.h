@@ -3,7 +3,8 @@
 //
 // Which rows are the same: those of a campaign when host, campaign and order_index agree (copies and reruns);
 // others when host, name and start_realtime_ns agree (copies). Of the same, one is kept: status ok before any
-// other, then quality ok before flags, then the latest start. Samples and curve go with their run.
+// other, then quality ok before flags, then the latest start. Energies, samples and curve go with their run.
+// A fitted model does not: it was fitted to the rows of one file, and other rows have another one.
 
 #include <cstdint>
 #include <string>
@@ -18,6 +19,7 @@ struct MergeOptions {
 
 struct MergeReport {
   std::int64_t runs_in = 0, runs_out = 0, samples_out = 0;
+  std::int64_t coefficients_left_out = 0;  ///< of /model in the inputs
   std::int64_t duplicates() const { return runs_in - runs_out; }
 };
 

@@ -79,6 +79,10 @@ const std::vector<Setting>& settings() {
        [](Plan& plan, const std::string& text) {
          plan.protocol.precision = number("precision", text, 0.0, 1.0);
        }},
+      {"energy_target", [](const Plan& plan) { return fmt::format("{}", plan.energy_target); },
+       [](Plan& plan, const std::string& text) {
+         plan.energy_target = number("energy_target", text, 0.0, 1.0);
+       }},
       seconds("warm_up_s", &ProtocolOptions::warm_up_minimum_s, 0),
       seconds("max_warm_up_s", &ProtocolOptions::warm_up_maximum_s, 0),
   };

@@ -43,6 +43,8 @@ struct Plan {
   std::string dataset_source = "file";
   int repetitions = 1;
   ProtocolOptions protocol{.window_s = 0.5, .maximum_window_s = 5, .precision = 0.02};
+  /// Windows also go on until the energy's relative standard uncertainty is below this; 0 = never.
+  double energy_target = 0.02;
   std::vector<std::string> comments;  ///< written after the first line; not read back
   std::vector<PlanEntry> entries;
 

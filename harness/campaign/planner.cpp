@@ -26,9 +26,13 @@ std::string default_calibration_path(const std::string& host) {
   return (folder / "mlpwatt" / ("calibration-" + host + ".json")).string();
 }
 
-/// A kept one of this processor that knows all ways; else none.
-bool usable(const Calibration& calibration, const Machine& machine, const std::set<Way>& ways) {
-  return calibration.processor == machine.processor &&
+/// Updates that a meter's window must hold, and some for its lag.
+constexpr double kUpdatesPerWindow = 12;
+
+/// A kept one of this processor and these meters that knows all ways; else none.
+bool usable(const Calibration& calibration, const Machine& machine, const std::set<Way>& ways,
+            const PowerOptions& power) {
+  return calibration.processor == machine.processor && calibration.power.asked == power.meters &&
          std::all_of(ways.begin(), ways.end(),
                      [&](const Way& way) { return calibration.has(way.backend, way.isa, way.threads); });
 }
@@ -41,7 +45,7 @@ Calibration calibration_for(const PlannerOptions& options, const std::set<Way>& 
     std::ifstream file(path);
     try {
       Calibration kept = parse_calibration(nlohmann::json::parse(file));
-      if (usable(kept, machine, ways)) {
+      if (usable(kept, machine, ways, options.power)) {
         say(fmt::format("calibration of {} from {} (--recalibrate measures again)", kept.measured_utc, path));
         return kept;
       }
@@ -51,8 +55,10 @@ Calibration calibration_for(const PlannerOptions& options, const std::set<Way>& 
     }
   }
   say(fmt::format("calibrating this machine, about {:.0f} s", kCalibrationBudget_s));
+  PowerSession power(options.power);
   Calibration calibration = calibrate({ways.begin(), ways.end()}, machine, options.settings.protocol,
-                                      kCalibrationBudget_s, system_clock(), say);
+                                      kCalibrationBudget_s, power, system_clock(), say);
+  calibration.power.asked = options.power.meters;
   if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
     std::filesystem::create_directories(folder);
   write_durably(path, calibration_json(calibration).dump(2) + '\n');
@@ -72,15 +78,41 @@ std::size_t fitting(const std::vector<GridPoint>& points, const std::vector<std:
   return count;
 }
 
-double budget_seconds(const PlannerOptions& options) {
-  if (options.budget.time_s) return *options.budget.time_s;
-  if (std::isnan(options.watts))
-    throw UsageError("an energy budget needs --watts, the draw of a working node");
-  return *options.budget.energy_j / options.watts;
+double budget_seconds(const Budget& budget, const NodePower& power) {
+  if (budget.time_s) return *budget.time_s;
+  if (!budget.energy_j) return HUGE_VAL;
+  if (!power.known())
+    throw UsageError("an energy budget needs the draw of a working node: --watts, or a meter (--meters)");
+  return *budget.energy_j / power.watts;
 }
 
-std::vector<std::string> describe(const Planned& planned, const PlannerOptions& options,
-                                  const Machine& machine, double step_error) {
+/// What was given goes before what the calibration saw.
+NodePower node_power(const PlannerOptions& options, const NodePower& seen) {
+  NodePower power = seen;
+  if (!std::isnan(options.watts)) {
+    power = {.provenance = "given", .watts = options.watts, .slowest_period_s = seen.slowest_period_s};
+    if (!std::isnan(seen.idle_watts) && std::isnan(options.idle_watts) && seen.idle_watts <= options.watts &&
+        seen.provenance == "measured")
+      power.idle_watts = seen.idle_watts;
+  }
+  if (!std::isnan(options.idle_watts)) power.idle_watts = options.idle_watts;
+  return power;
+}
+
+/// What a window must hold for the meters; 0 = any will do.
+double window_for_energy_s(const Plan& settings, const NodePower& power) {
+  return settings.energy_target > 0 && power.provenance == "measured"
+             ? kUpdatesPerWindow * power.slowest_period_s
+             : 0;
+}
+
+std::string power_source(const NodePower& power) {
+  if (power.provenance == "given") return fmt::format("{:.4g} W given", power.watts);
+  return fmt::format("{:.4g} W of {} during the calibration ({} by {})", power.watts, power.domains,
+                     power.provenance, power.meters);
+}
+
+std::vector<std::string> describe(const Planned& planned, const Machine& machine, double step_error) {
   const Plan& plan = planned.plan;
   std::vector<std::string> lines{
       fmt::format("{} configurations x {} repetition(s) of {} distinct ones; {} depth-2 duplicates merged, "
@@ -95,10 +127,10 @@ std::vector<std::string> describe(const Planned& planned, const PlannerOptions& 
       fmt::format("predicted time: {} on {} ({}); modelled, median error of a step in the "
                   "calibration {:.0f} %",
                   human_duration(planned.time_s), machine.host, machine.processor, 100 * step_error));
-  lines.push_back(std::isnan(planned.energy_j)
-                      ? "predicted energy: - (give --watts, the draw of a working node)"
-                      : fmt::format("predicted energy: {}; modelled, {:g} W given",
-                                    human_energy(planned.energy_j), options.watts));
+  lines.push_back(planned.power.known()
+                      ? fmt::format("predicted energy: {}; modelled, from {}", human_energy(planned.energy_j),
+                                    power_source(planned.power))
+                      : "predicted energy: - (no meter; give --watts, the draw of a working node)");
   return lines;
 }
 
@@ -108,7 +140,6 @@ Planned make_plan(const PlannerOptions& options, const std::function<void(const 
   const bool budgeted = options.budget.time_s || options.budget.energy_j;
   if (budgeted && !options.calibrate) throw UsageError("--budget and --no-calibration exclude each other");
   parse_dataset_source(options.settings.dataset_source);
-  const double budget_s = budgeted ? budget_seconds(options) : HUGE_VAL;
   Grid grid = make_grid(options.filter);
   Planned planned;
   planned.plan = options.settings;
@@ -124,17 +155,27 @@ Planned make_plan(const PlannerOptions& options, const std::function<void(const 
   const Machine machine = read_machine();
   double step_error = std::nan("");
   std::vector<double> dataset_load_s(all_datasets().size(), 0.0);
+  double budget_s = HUGE_VAL;
   if (options.calibrate) {
     std::set<Way> ways;
     for (const GridPoint& point : grid.points)
       ways.insert({point.backend, point.entry.isa, point.entry.threads});
     const Calibration calibration = calibration_for(options, ways, machine, say);
+    planned.power = node_power(options, calibration.power);
+    budget_s = budget_seconds(options.budget, planned.power);
+    const double for_energy_s = window_for_energy_s(options.settings, calibration.power);
+    ProtocolOptions& protocol = planned.plan.protocol;
+    if (!options.longest_window_given && protocol.longest_window_s() < for_energy_s) {
+      protocol.maximum_window_s = for_energy_s;
+      say(fmt::format("windows of up to {:.3g} s, for {:.0f} updates of {}", for_energy_s, kUpdatesPerWindow,
+                      calibration.power.meters));
+    }
     for (GridPoint& point : grid.points) {
       const TimeModel& model = calibration.model(point.backend, point.entry.isa, point.entry.threads);
       const DatasetInfo& dataset = all_datasets()[static_cast<std::size_t>(point.dataset)];
       const double step_s =
           model.step_s(point.network, point.entry.batch, dataset.observations, machine.hierarchy);
-      point.entry.predicted_s = model.run_s(step_s, point.network.parameters(), options.settings.protocol);
+      point.entry.predicted_s = model.run_s(step_s, point.network.parameters(), protocol, for_energy_s);
       dataset_load_s[static_cast<std::size_t>(point.dataset)] = model.load_s(dataset);
       step_error = model.step_error;
     }
@@ -160,8 +201,8 @@ Planned make_plan(const PlannerOptions& options, const std::function<void(const 
   }
   for (const int dataset : datasets) runs_s += dataset_load_s[static_cast<std::size_t>(dataset)];
   planned.time_s = runs_s;
-  planned.energy_j = runs_s * options.watts;
-  planned.plan.comments = describe(planned, options, machine, step_error);
+  planned.energy_j = runs_s * planned.power.watts;
+  planned.plan.comments = describe(planned, machine, step_error);
   return planned;
 }
 

@@ -17,7 +17,11 @@ struct PlannerOptions {
   Plan settings;           ///< without entries
   std::size_t sample = 0;  ///< 0 = all
   Budget budget;
-  double watts = std::nan("");   ///< of a working node, as given
+  PowerOptions power{.meters = "auto"};  ///< what looks on during the calibration
+  double watts = std::nan("");           ///< of a working node, as given; else what the calibration saw
+  double idle_watts = std::nan("");      ///< of a node that waits, likewise
+  /// The longest window was given; otherwise it is made long enough for the meters.
+  bool longest_window_given = false;
   bool calibrate = true;         ///< false: nothing is predicted
   std::string calibration_path;  ///< "" = in the user cache, by host name
   bool recalibrate = false;
@@ -29,6 +33,7 @@ struct Planned {
   std::int64_t grid_configurations = 0;  ///< distinct and feasible, before sample and budget
   std::int64_t duplicates = 0;
   double time_s = std::nan(""), energy_j = std::nan("");  ///< of all runs; modelled
+  NodePower power;                                        ///< what energies are predicted with
 };
 
 /// @param say progress, a line at a time

@@ -21,6 +21,9 @@ constexpr double kStateBytesPerParameter = 4 * (2 + 3 + 3);
 /// Activations are written and read forward, and their gradients backward.
 constexpr double kBytesPerCell = 4 * 4;
 
+/// Of the file; a kept one of another version is measured again.
+constexpr int kCalibrationVersion = 2;
+
 /// Over small and large, shallow and deep, and each kind of shape: what the coefficients are fitted to.
 struct Pick {
   Shape shape;
@@ -184,6 +187,27 @@ void fit(TimeModel& model, Measurer& measurer, const ProtocolOptions& protocol) 
   model.step_error = summarise(errors).median;
 }
 
+/// Of the window that has just ended.
+NodePower node_power(PowerSession& session) {
+  NodePower power;
+  const WindowPower seen = session.result();
+  const auto& total = seen.measured ? seen.measured : seen.modelled;
+  if (!total || !std::isfinite(total->gross.mean_w())) return power;
+  power.meters = total->meters;
+  power.domains = total->domains;
+  power.provenance = to_string(total->provenance);
+  power.watts = total->gross.mean_w();
+  power.idle_watts = total->idle_w;
+  power.slowest_period_s = session.slowest_period_s();
+  return power;
+}
+
+/// JSON has no NaN.
+nlohmann::ordered_json or_null(double value) {
+  return std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+}
+double or_nan(const nlohmann::json& value) { return value.is_null() ? std::nan("") : value.get<double>(); }
+
 }  // namespace
 
 StepFeatures TimeModel::features(const Network& network, int batch, std::int64_t rows,
@@ -207,9 +231,11 @@ double TimeModel::step_s(const Network& network, int batch, std::int64_t rows,
   return dot(step, features(network, batch, rows, hierarchy).values());
 }
 
-double TimeModel::run_s(double one_step_s, std::int64_t parameters, const ProtocolOptions& protocol) const {
-  return stretch * least_window_s(one_step_s, protocol) +
-         dot(overhead, overhead_features(static_cast<double>(parameters)));
+double TimeModel::run_s(double one_step_s, std::int64_t parameters, const ProtocolOptions& protocol,
+                        double for_energy_s) const {
+  const double window_s =
+      std::max(least_window_s(one_step_s, protocol), std::min(for_energy_s, protocol.longest_window_s()));
+  return stretch * window_s + dot(overhead, overhead_features(static_cast<double>(parameters)));
 }
 
 double TimeModel::load_s(const DatasetInfo& dataset) const {
@@ -243,23 +269,37 @@ nlohmann::ordered_json calibration_json(const Calibration& calibration) {
                       {"overhead", model.overhead},
                       {"load_s_per_cell", model.load_s_per_cell},
                       {"step_error", model.step_error}});
-  return {{"mlpwatt_calibration", 1},
+  const NodePower& power = calibration.power;
+  return {{"mlpwatt_calibration", kCalibrationVersion},
           {"host", calibration.host},
           {"processor", calibration.processor},
           {"measured_utc", calibration.measured_utc},
           {"commit", calibration.commit},
           {"window_s", calibration.window_s},
+          {"power",
+           {{"asked", power.asked},
+            {"meters", power.meters},
+            {"domains", power.domains},
+            {"provenance", power.provenance},
+            {"watts", or_null(power.watts)},
+            {"idle_watts", or_null(power.idle_watts)},
+            {"slowest_period_s", power.slowest_period_s}}},
           {"models", models}};
 }
 
 Calibration parse_calibration(const nlohmann::json& json) {
-  if (json.at("mlpwatt_calibration") != 1) throw std::runtime_error("not a calibration of version 1");
+  if (json.at("mlpwatt_calibration") != kCalibrationVersion)
+    throw std::runtime_error(fmt::format("not a calibration of version {}", kCalibrationVersion));
   Calibration calibration;
   calibration.host = json.at("host");
   calibration.processor = json.at("processor");
   calibration.measured_utc = json.at("measured_utc");
   calibration.commit = json.at("commit");
   calibration.window_s = json.at("window_s");
+  const nlohmann::json& power = json.at("power");
+  calibration.power = {power.at("asked"),           power.at("meters"),        power.at("domains"),
+                       power.at("provenance"),      or_nan(power.at("watts")), or_nan(power.at("idle_watts")),
+                       power.at("slowest_period_s")};
   for (const nlohmann::json& entry : json.at("models")) {
     TimeModel model;
     model.backend = entry.at("backend");
@@ -282,13 +322,18 @@ Calibration parse_calibration(const nlohmann::json& json) {
 }
 
 Calibration calibrate(const std::vector<Way>& ways, const Machine& machine, const ProtocolOptions& protocol,
-                      double budget_s, Clock& clock, const std::function<void(const std::string&)>& say) {
+                      double budget_s, PowerSession& power, Clock& clock,
+                      const std::function<void(const std::string&)>& say) {
+  const double began_s = clock.monotonic_s();
   Calibration calibration;
   calibration.host = machine.host;
   calibration.processor = machine.processor;
   calibration.measured_utc = utc_text(clock.realtime_ns());
   calibration.commit = build_facts().commit;
   calibration.window_s = protocol.window_s;
+  power.be_idle_once();
+  power.begin_window();
+  budget_s = std::max(0.5 * budget_s, budget_s - (clock.monotonic_s() - began_s));  // the meters took some
   // A run takes about three windows with warm-up, check and set-up.
   const double runs = static_cast<double>(ways.size() * (std::size(kPicks) + 3));
   ProtocolOptions shorter = protocol;
@@ -307,6 +352,8 @@ Calibration calibrate(const std::vector<Way>& ways, const Machine& machine, cons
     fit(model, measurer, shorter);
     calibration.models.push_back(model);
   }
+  power.end_window();
+  calibration.power = node_power(power);
   return calibration;
 }
 

@@ -2,6 +2,7 @@
 // How long a configuration will take on this machine: the cost model with a few coefficients measured through
 // the very kernels. All of it is modelled and never recorded beside measurements.
 
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,6 +11,7 @@
 #include "harness/campaign/grid.h"
 #include "harness/machine.h"
 #include "harness/protocol/clock.h"
+#include "meters/power_session.h"
 
 namespace mlpwatt {
 
@@ -41,12 +43,26 @@ struct TimeModel {
                         const Hierarchy& hierarchy) const;
   double step_s(const Network& network, int batch, std::int64_t rows, const Hierarchy& hierarchy) const;
   /// One repetition, everything included but loading the dataset (once a process).
-  double run_s(double one_step_s, std::int64_t parameters, const ProtocolOptions& protocol) const;
+  /// @param for_energy_s what the meters need of a window at least; 0 = nothing
+  double run_s(double one_step_s, std::int64_t parameters, const ProtocolOptions& protocol,
+               double for_energy_s = 0) const;
   double load_s(const DatasetInfo& dataset) const;
+};
+
+/// What the node drew while it was calibrated, as its meters saw it: what predicted energies are made of.
+struct NodePower {
+  std::string asked;            ///< --meters
+  std::string meters, domains;  ///< that were summed
+  std::string provenance;       ///< measured or modelled; "" = no meter
+  double watts = std::nan("");  ///< mean over the calibration: set-up, checks and windows
+  double idle_watts = std::nan("");
+  double slowest_period_s = 0;  ///< of the meters' updates
+  bool known() const { return !std::isnan(watts); }
 };
 
 struct Calibration {
   std::string host, processor, measured_utc, commit;
+  NodePower power;
   double window_s = 0;  ///< of the plan it was measured for
   std::vector<TimeModel> models;
   /// Errors: std::runtime_error when there is none for the entry.
@@ -66,8 +82,11 @@ struct Way {
 };
 
 /// Measures every way on this machine; about `budget_s` in all.
+/// @param power looks on all the time
 /// @param say called with a line a measurement
+/// Errors: whatever the kernels throw.
 Calibration calibrate(const std::vector<Way>& ways, const Machine& machine, const ProtocolOptions& protocol,
-                      double budget_s, Clock& clock, const std::function<void(const std::string&)>& say);
+                      double budget_s, PowerSession& power, Clock& clock,
+                      const std::function<void(const std::string&)>& say);
 
 }  // namespace mlpwatt

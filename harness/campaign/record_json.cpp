@@ -64,6 +64,7 @@ std::string record_json(const Record& record) {
                     {"run", row_json(record.run)},
                     {"machine", row_json(record.machine)},
                     {"meters", meters},
+                    {"energies", series_json(energies_table(), record.energies)},
                     {"samples", series_json(samples_table(), record.samples)},
                     {"curve", series_json(curves_table(), record.curve)}};
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
@@ -79,6 +80,7 @@ Record parse_record(const std::string& text, const std::string& path) {
     record.run = parse_row(runs_table(), object.at("run"));
     record.machine = parse_row(machine_table(), object.at("machine"));
     for (const Json& meter : object.at("meters")) record.meters.push_back(parse_row(meters_table(), meter));
+    record.energies = parse_series(energies_table(), object.at("energies"));
     record.samples = parse_series(samples_table(), object.at("samples"));
     record.curve = parse_series(curves_table(), object.at("curve"));
     return record;

@@ -5,8 +5,10 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
+#include "harness/program.h"
 #include "harness/record/durable.h"
 
 namespace mlpwatt {
@@ -14,8 +16,10 @@ namespace {
 
 /// Seconds before the time limit at which a task is told to finish its window, copy back and requeue itself.
 constexpr int kWarning_s = 120;
-/// A task that dies again and again is left dead.
-constexpr int kMostRestarts = 20;
+/// A program that is killed again and again is left dead.
+constexpr int kMostKills = 20;
+/// A task that is requeued at its time limit goes on; one that never gets anywhere must end.
+constexpr int kMostRequeues = 1000;
 
 std::string shell_word(const std::string& word) {
   std::string quoted = "'";
@@ -30,6 +34,21 @@ std::string shell_words(const std::vector<std::string>& words) {
 }
 
 std::string folder(const SlurmCampaign& campaign) { return campaign.out + "/slurm"; }
+/// What the tasks read: the plan as submitted, whatever becomes of the file it came from.
+std::string plan_path(const SlurmCampaign& campaign) { return folder(campaign) + "/campaign.plan"; }
+std::string nodes_path(const SlurmCampaign& campaign) { return folder(campaign) + "/nodes"; }
+
+/// Shards of another plan, or cut otherwise, must not be taken for those of this one.
+void refuse_other_campaign(const SlurmCampaign& campaign, const SlurmOptions& options) {
+  if (std::filesystem::exists(plan_path(campaign)) &&
+      read_plan(plan_path(campaign)).campaign() != campaign.plan.campaign())
+    throw UsageError(fmt::format("{} holds another campaign, of {}; choose another --out", campaign.out,
+                                 plan_path(campaign)));
+  std::ifstream file(nodes_path(campaign));
+  if (int nodes = 0; file >> nodes && nodes != options.nodes)
+    throw UsageError(fmt::format("{} was begun with --nodes {}; go on with as many, or choose another --out",
+                                 campaign.out, nodes));
+}
 
 /// Output and status of a command; standard error is among the output.
 std::pair<std::string, int> output_of(const std::vector<std::string>& command) {
@@ -61,12 +80,13 @@ std::string task_script(const SlurmCampaign& campaign, const SlurmOptions& optio
   std::string args = shell_words(campaign.campaign_args);
   if (!args.empty()) args = " " + args;
   return fmt::format(
-      R"(#!/bin/sh
+      R"sh(#!/bin/sh
 # One shard of a campaign on one node. Written by mlpwatt campaign --slurm.
 set -eu
 mlpwatt={program}
 plan={plan}
-home={out}/shards
+out={out}
+home=$out/shards
 shards={shards}
 shard=$SLURM_ARRAY_TASK_ID
 
@@ -74,48 +94,73 @@ shard=$SLURM_ARRAY_TASK_ID
 # node what was copied back is the start.
 scratch={scratch}/mlpwatt-$SLURM_ARRAY_JOB_ID-$shard
 mkdir -p "$home" "$scratch"
+rm -f "$home/ended-$shard"
 if [ -s "$home/shard-$shard.h5" ]; then
   cp "$home/shard-$shard.h5" "$scratch/.restored.tmp"
   mv "$scratch/.restored.tmp" "$scratch/campaign-restored.h5"
 fi
 
-"$mlpwatt" campaign "$plan" --out "$scratch" --shard "$shard/$shards" --resume --copy-to "$home/shard-$shard.h5"{args} &
-child=$!
-# Slurm warns before the time limit: the window is finished, copied back, and the task goes on later.
-trap 'kill -TERM $child 2>/dev/null || true' TERM INT
-status=0
-wait $child || status=$?
-while kill -0 $child 2>/dev/null; do status=0; wait $child || status=$?; done
+# USR1 comes before the time limit: the window is finished, copied back, and the task goes on later. TERM comes
+# with scancel, a preemption or a requeue: the same, and what happens to the task is Slurm's business.
+child= told=
+trap 'told=limit; kill -TERM $child 2>/dev/null || true' USR1
+trap 'told=stop; kill -TERM $child 2>/dev/null || true' TERM INT
 
-if [ $status -ge 128 ]; then
-  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
-    echo "shard $shard: ended by signal $((status - 128)), requeued"
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$shard"
-    sleep 60 # until the requeue ends this script
-  fi
-  exit $status
+again=0
+while :; do
+  "$mlpwatt" campaign "$plan" --out "$scratch" --shard "$shard/$shards" --resume --copy-to "$home/shard-$shard.h5"{args} &
+  child=$!
+  if [ -n "$told" ]; then kill -TERM $child 2>/dev/null || true; fi # it came before there was a child
+  status=0
+  wait $child || status=$?
+  while kill -0 $child 2>/dev/null; do status=0; wait $child || status=$?; done # a signal ends wait, too
+  # Killed, and not by Slurm's wish (out of memory, an operator): all it had completed is on disk, so it goes
+  # on at once. A requeue would wait for minutes.
+  if [ $status -lt 128 ] || [ -n "$told" ] || [ $again -ge {kills} ]; then break; fi
+  again=$((again + 1))
+  echo "shard $shard: ended by signal $((status - 128)), going on"
+  sleep 1
+done
+
+if [ "$told" = limit ] && [ $status -ge 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
+  for attempt in 1 2 3 4 5 6; do # a busy controller may refuse
+    echo "shard $shard: at the time limit, requeued"
+    if scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$shard"; then sleep 60; fi # until the requeue ends this script
+    sleep 5
+  done
 fi
-rm -rf "$scratch"
+if [ $status -ge 128 ]; then exit $status; fi
+
+# Only what ended well leaves nothing behind: after a full disk, rows are there that could not be copied.
+if [ $status -eq 0 ]; then rm -rf "$scratch"; else echo "shard $shard: status $status; its files stay in $scratch"; fi
+# Whoever ends last merges, so that the file is complete also when the merging job came too early: the end of a
+# task that is requeued by hand later satisfied it already.
+: > "$home/ended-$shard"
+if [ "$(ls "$home" | grep -c '^ended-')" -ge "$shards" ]; then
+  sh "$out/slurm/merge.sh" >> "$out/slurm/merge.log" 2>&1 || true
+fi
 exit $status
-)",
-      fmt::arg("program", shell_word(campaign.program)), fmt::arg("plan", shell_word(campaign.plan)),
+)sh",
+      fmt::arg("program", shell_word(campaign.program)), fmt::arg("plan", shell_word(plan_path(campaign))),
       fmt::arg("out", shell_word(campaign.out)), fmt::arg("shards", options.nodes),
       fmt::arg("scratch",
                options.scratch.empty() ? "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}" : shell_word(options.scratch)),
-      fmt::arg("args", args), fmt::arg("restarts", kMostRestarts));
+      fmt::arg("args", args), fmt::arg("kills", kMostKills), fmt::arg("requeues", kMostRequeues));
 }
 
 std::string merge_script(const SlurmCampaign& campaign) {
   return fmt::format(
-      R"(#!/bin/sh
+      R"sh(#!/bin/sh
 # All shards into one file, and whether every run of the plan is there. Written by mlpwatt campaign --slurm.
 set -eu
 mlpwatt={}
 out={}
+exec 9> "$out/slurm/merge.lock"
+flock 9 || true # the last task and the merging job may come at the same time
 "$mlpwatt" merge "$out/campaign.h5" "$out"/shards/shard-*.h5 --replace
 "$mlpwatt" check "$out/campaign.h5" --plan {}
-)",
-      shell_word(campaign.program), shell_word(campaign.out), shell_word(campaign.plan));
+)sh",
+      shell_word(campaign.program), shell_word(campaign.out), shell_word(plan_path(campaign)));
 }
 
 std::vector<std::string> array_command(const SlurmCampaign& campaign, const SlurmOptions& options) {
@@ -127,7 +172,7 @@ std::vector<std::string> array_command(const SlurmCampaign& campaign, const Slur
                                    "--exclusive",
                                    "--requeue",
                                    "--open-mode=append",
-                                   fmt::format("--signal=B:TERM@{}", kWarning_s),
+                                   fmt::format("--signal=B:USR1@{}", kWarning_s),
                                    "--output=" + folder(campaign) + "/task-%a.log"};
   command.insert(command.end(), options.sbatch_args.begin(), options.sbatch_args.end());
   command.push_back(folder(campaign) + "/task.sh");
@@ -136,7 +181,8 @@ std::vector<std::string> array_command(const SlurmCampaign& campaign, const Slur
 
 std::vector<std::string> merge_command(const SlurmCampaign& campaign, const SlurmOptions& options,
                                        const std::string& array_job) {
-  // afterany: shards that are there are merged even when one failed; check then says what is missing
+  // afterany: shards that are there are merged even when one failed; check then says what is missing. It may
+  // also come before a task that is requeued later: that task then merges again.
   std::vector<std::string> command{"sbatch",
                                    "--parsable",
                                    "--job-name=mlpwatt-merge",
@@ -151,11 +197,14 @@ std::vector<std::string> merge_command(const SlurmCampaign& campaign, const Slur
 }
 
 Submitted submit(const SlurmCampaign& campaign, const SlurmOptions& options) {
+  refuse_other_campaign(campaign, options);
   if (output_of({"sbatch", "--version"}).second != 0)
     throw std::runtime_error(
         "--slurm: no sbatch on this machine's PATH; submit from a login node, or run shards by hand with "
         "--shard I/N");
   std::filesystem::create_directories(folder(campaign));
+  write_durably(plan_path(campaign), plan_text(campaign.plan));
+  write_durably(nodes_path(campaign), std::to_string(options.nodes) + "\n");
   write_durably(folder(campaign) + "/task.sh", task_script(campaign, options));
   write_durably(folder(campaign) + "/merge.sh", merge_script(campaign));
   Submitted jobs;

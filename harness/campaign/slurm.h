@@ -1,9 +1,12 @@
 #pragma once
 // A campaign as a Slurm job array: one task a shard on a node of its own, working on node-local storage and
 // copying back, requeued where it was when its node fails or its time ends, and a job that merges at the end.
+// Submitting the same again goes on with what the shards have.
 
 #include <string>
 #include <vector>
+
+#include "harness/campaign/plan.h"
 
 namespace mlpwatt {
 
@@ -18,7 +21,8 @@ struct SlurmOptions {
 /// What the tasks run.
 struct SlurmCampaign {
   std::string program;                     ///< absolute
-  std::string plan, out;                   ///< absolute, on storage that all nodes see
+  Plan plan;                               ///< kept as FOLDER/slurm/campaign.plan
+  std::string out;                         ///< absolute, on storage that all nodes see
   std::vector<std::string> campaign_args;  ///< to hand on: --counters ...
 };
 
@@ -36,7 +40,8 @@ struct Submitted {
   std::string array_job, merge_job;
 };
 /// Writes both scripts and submits both jobs.
-/// Errors: std::runtime_error with what sbatch said, or that there is none.
+/// Errors: UsageError when the folder holds shards of another plan or of another number of nodes;
+/// std::runtime_error with what sbatch said, or that there is none.
 Submitted submit(const SlurmCampaign& campaign, const SlurmOptions& options);
 
 }  // namespace mlpwatt

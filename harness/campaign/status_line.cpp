@@ -2,31 +2,30 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
-#include <map>
 #include <ostream>
 
 #include "harness/campaign/budget.h"
+#include "harness/campaign/store.h"
 #include "harness/text.h"
 
 namespace mlpwatt {
 
-double latest_watts(const Record& record) {
-  std::map<std::string, double> by_domain;  // a later reading replaces an earlier one
-  for (const Row& sample : record.samples) {
-    const auto meter = static_cast<std::size_t>(sample.integer("meter_row"));
-    if (meter >= record.meters.size() || record.meters[meter].text("unit") != "W") continue;
-    if (const double value = sample.real("value"); !std::isnan(value))
-      by_domain[record.meters[meter].text("domain")] = value;
-  }
-  if (const auto node = by_domain.find("node"); node != by_domain.end()) return node->second;
-  double sum = std::nan("");
-  for (const auto& [domain, value] : by_domain) sum = std::isnan(sum) ? value : sum + value;
-  return sum;
+std::string power_text(const Row& run) {
+  if (const double watts = run.real("power_w_measured"); !std::isnan(watts))
+    return fmt::format("{:.4g} W", watts);
+  if (const double watts = run.real("power_w_modelled"); !std::isnan(watts))
+    return fmt::format("{:.4g} W modelled", watts);
+  return "";
 }
 
-StatusLine::StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals)
-    : out_(out), terminal_(terminal), every_s_(every_s), totals_(totals), watts_(std::nan("")) {}
+StatusLine::StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns)
+    : out_(out),
+      terminal_(terminal),
+      every_s_(every_s),
+      totals_(totals),
+      columns_(static_cast<std::size_t>(std::max(0, columns))) {}
 
 std::string StatusLine::text(double now_s) const {
   const double elapsed_s = now_s - start_s_;
@@ -40,7 +39,7 @@ std::string StatusLine::text(double now_s) const {
             : elapsed_s / static_cast<double>(done_) * static_cast<double>(totals_.runs - done);
     line += fmt::format(" {:.3g}/s, {} left", static_cast<double>(done_) / elapsed_s, human_duration(left_s));
   }
-  if (!std::isnan(watts_)) line += fmt::format(", {:.4g} W", watts_);
+  if (!power_.empty()) line += ", " + power_;
   if (flagged_ > 0) line += fmt::format(", {} flagged", flagged_);
   if (failed_ > 0) line += fmt::format(", {} failed", failed_);
   return line + "  " + name_;
@@ -49,16 +48,19 @@ std::string StatusLine::text(double now_s) const {
 void StatusLine::begin(const std::string& name, double now_s) {
   if (start_s_ < 0) start_s_ = last_line_s_ = now_s;
   name_ = name;
-  if (terminal_) out_ << "\r\033[K" << text(now_s) << std::flush;
+  if (!terminal_) return;
+  std::string line = text(now_s);
+  if (columns_ > 0) line = line.substr(0, columns_ - 1);
+  out_ << "\r\033[K" << line << std::flush;
 }
 
 void StatusLine::end(const Record& record, double predicted_s, double now_s) {
   ++done_;
   const bool ok = record.run.text("status") == "ok";
   failed_ += !ok;
-  flagged_ += ok && record.run.text("quality") != "ok";
+  flagged_ += is_flagged(record.run);
   predicted_done_s_ += predicted_s;
-  if (const double watts = latest_watts(record); !std::isnan(watts)) watts_ = watts;
+  power_ = power_text(record.run);
   if (!ok) {  // trouble is said at once, and stays readable
     clear();
     out_ << fmt::format("{}: {}: {}\n", name_, record.run.text("status"), record.run.text("reason"))

@@ -9,9 +9,8 @@
 
 namespace mlpwatt {
 
-/// The last reading in watts of the node, or of its parts where no meter sees the node; NaN without a meter
-/// in watts.
-double latest_watts(const Record& record);
+/// Mean power of the window, "231 W" or "38.2 W modelled"; "" where no meter looked on.
+std::string power_text(const Row& run);
 
 class StatusLine {
  public:
@@ -21,7 +20,8 @@ class StatusLine {
     double predicted_s = 0;        ///< of what is left to do; NaN = not known
   };
   /// @param every_s least time between lines off a terminal; 0 = a line a run
-  StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals);
+  /// @param columns of the terminal: a longer line would wrap, and could not be redrawn; 0 = not known
+  StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns = 0);
 
   void begin(const std::string& name, double now_s);
   /// @param predicted_s of the run that ended
@@ -36,9 +36,10 @@ class StatusLine {
   bool terminal_;
   double every_s_;
   Totals totals_;
+  std::size_t columns_;
   std::int64_t done_ = 0, flagged_ = 0, failed_ = 0;
-  double start_s_ = -1, last_line_s_ = -1, predicted_done_s_ = 0, watts_;
-  std::string name_;
+  double start_s_ = -1, last_line_s_ = -1, predicted_done_s_ = 0;
+  std::string power_, name_;
 };
 
 }  // namespace mlpwatt

@@ -22,9 +22,7 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kChunkRows = 4096;
 
 std::string prepared(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(fs::path(folder) / "records", error);
-  if (error) throw RecordError(fmt::format("{}: cannot make the folder: {}", folder, error.message()));
+  make_folder_durably(folder + "/records");
   return folder;
 }
 
@@ -70,6 +68,12 @@ std::string store_busy_text() {
   return "another mlpwatt is working on this campaign; wait for it or choose another --out";
 }
 
+bool is_flagged(const Row& run) {
+  if (run.text("status") != "ok") return false;
+  const std::string& energy = run.text("energy_quality");
+  return run.text("quality") != "ok" || (!energy.empty() && energy != "ok");
+}
+
 Record read_record(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw RecordError(path + ": cannot be read");
@@ -96,8 +100,7 @@ void Store::note(const Row& row) {
   Done& done = done_[row.integer("order_index")];
   // a run that succeeded is not forgotten for one that did not
   if (done.status == "ok" && row.text("status") != "ok") return;
-  done = {row.text("status"), row.text("status") == "ok" && row.text("quality") != "ok",
-          row.integer("start_realtime_ns")};
+  done = {row.text("status"), is_flagged(row), row.integer("start_realtime_ns")};
 }
 
 void Store::recover() {
@@ -157,6 +160,16 @@ std::string Store::finish() {
   std::erase(segments, target);
   remove_files(segments);
   return target;
+}
+
+std::int64_t Store::bytes() const {
+  const StoreFiles files = store_files(folder_);
+  std::int64_t sum = 0;
+  std::error_code error;
+  for (const auto* part : {&files.hdf5, &files.records})
+    for (const std::string& file : *part)
+      if (const auto size = fs::file_size(file, error); !error) sum += static_cast<std::int64_t>(size);
+  return sum;
 }
 
 void Store::copy_to(const std::string& target) const {

@@ -30,6 +30,8 @@ StoreFiles store_files(const std::string& folder);
 /// The lock that writers and readers of a store take. Errors: RecordError when another process has it.
 std::string store_lock_path(const std::string& folder);
 std::string store_busy_text();
+/// A run that ended in ok but warns of its time or its energy.
+bool is_flagged(const Row& run);
 /// Errors: RecordError.
 Record read_record(const std::string& path);
 
@@ -56,6 +58,8 @@ class Store {
   void compact();
   /// Everything into campaign.h5. @return its path
   std::string finish();
+  /// On disk, of everything so far.
+  std::int64_t bytes() const;
   /// A whole file of all rows so far, elsewhere.
   void copy_to(const std::string& path) const;
 

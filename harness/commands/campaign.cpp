@@ -11,16 +11,39 @@
 
 #include "harness/campaign/campaign.h"
 #include "harness/campaign/slurm.h"
+#include "harness/options.h"
 
 namespace mlpwatt {
 namespace {
 
 struct Options {
   CampaignOptions campaign;
-  std::string shard;
+  std::string shard, meter_config;
   bool slurm = false;
   SlurmOptions job;
 };
+
+/// What each task is called with as well, where it is not the default.
+std::vector<std::string> options_to_hand_on(const Options& options) {
+  const CampaignOptions &run = options.campaign, defaults;
+  std::vector<std::string> words;
+  const auto hand_on = [&](const char* name, const auto& value, const auto& usual) {
+    if (value != usual) words.insert(words.end(), {name, fmt::format("{}", value)});
+  };
+  const auto path = [](const std::string& given) {
+    return given.empty() ? given : std::filesystem::absolute(given).string();
+  };
+  hand_on("--counters", run.counters, defaults.counters);
+  hand_on("--meters", run.power.meters, defaults.power.meters);
+  hand_on("--meter-config", path(options.meter_config), std::string());
+  hand_on("--idle-s", run.power.idle_s, defaults.power.idle_s);
+  hand_on("--peaks-s", run.peaks_s, defaults.peaks_s);
+  hand_on("--data-dir", path(run.data_dir), std::string());
+  hand_on("--progress-s", run.progress_every_s, defaults.progress_every_s);
+  hand_on("--compact-every", run.compact_every, defaults.compact_every);
+  hand_on("--copy-every-s", run.copy_every_s, defaults.copy_every_s);
+  return words;
+}
 
 /// Under Slurm the same plan, a shard a node.
 int submit_campaign(const Options& options, Context& context) {
@@ -31,16 +54,8 @@ int submit_campaign(const Options& options, Context& context) {
   if (options.job.nodes > static_cast<int>(plan.entries.size()))
     throw UsageError(fmt::format("--nodes {} is more than the plan's {} configurations", options.job.nodes,
                                  plan.entries.size()));
-  SlurmCampaign campaign{fs::read_symlink("/proc/self/exe").string(),
-                         fs::absolute(run.plan_path).string(),
-                         fs::absolute(run.out).string(),
-                         {"--counters", run.counters}};
-  if (!run.data_dir.empty())
-    campaign.campaign_args.insert(campaign.campaign_args.end(),
-                                  {"--data-dir", fs::absolute(run.data_dir).string()});
-  if (run.copy_every_s != CampaignOptions().copy_every_s)
-    campaign.campaign_args.insert(campaign.campaign_args.end(),
-                                  {"--copy-every-s", fmt::format("{}", run.copy_every_s)});
+  SlurmCampaign campaign{fs::read_symlink("/proc/self/exe").string(), plan, fs::absolute(run.out).string(),
+                         options_to_hand_on(options)};
   if (options.job.dry_run) {
     context.out << "# " << campaign.out << "/slurm/task.sh\n"
                 << task_script(campaign, options.job) << "\n# " << campaign.out << "/slurm/merge.sh\n"
@@ -61,6 +76,7 @@ int campaign(Options& options, Context& context) {
   if (options.job.dry_run || options.job.nodes > 1 || !options.job.sbatch_args.empty())
     throw UsageError("--nodes, --sbatch-args and --dry-run belong to --slurm");
   if (!options.shard.empty()) options.campaign.shard = parse_shard(options.shard);
+  options.campaign.power.config = read_meter_config(options.meter_config);
   return run_campaign(options.campaign, context);
 }
 
@@ -77,24 +93,41 @@ const CommandRegistration registration{
       app.add_option("--counters", run.counters, "auto, papi, simulate, none, and/or names")
           ->capture_default_str();
       app.add_option("--data-dir", run.data_dir, "where dataset files are looked for first");
-      app.add_option("--progress-s", run.progress_every_s,
-                     "least time between lines when not on a terminal; 0 = a line a run")
-          ->capture_default_str()
-          ->check(CLI::NonNegativeNumber);
-      app.add_option("--compact-every", run.compact_every, "runs that make an HDF5 segment")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 1'000'000));
+      constexpr double month_s = 30 * 86400;
+      app.add_option("--meters", run.power.meters,
+                     "auto (every meter found, else the estimate), none, or names (mlpwatt info)")
+          ->capture_default_str();
+      app.add_option("--meter-config", options->meter_config,
+                     "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      real_number(app.add_option("--idle-s", run.power.idle_s,
+                                 "idle time before and after each window; 0 = one for all, renewed every "
+                                 "ten minutes")
+                      ->capture_default_str(),
+                  0, 3600);
+      real_number(app.add_option("--peaks-s", run.peaks_s,
+                                 "time for measuring the peaks that floors are made of, once a thread count; "
+                                 "0 = no floors")
+                      ->capture_default_str(),
+                  0, 3600);
+      real_number(app.add_option("--progress-s", run.progress_every_s,
+                                 "least time between lines when not on a terminal; 0 = a line a run")
+                      ->capture_default_str(),
+                  0, month_s);
+      whole_number(app.add_option("--compact-every", run.compact_every, "runs that make an HDF5 segment")
+                       ->capture_default_str(),
+                   1, 1'000'000);
       app.add_option("--copy-to", run.copy_to, "a file that follows the store, e.g. on shared storage");
-      app.add_option("--copy-every-s", run.copy_every_s, "how often it is brought up to date")
-          ->capture_default_str()
-          ->check(CLI::NonNegativeNumber);
+      real_number(app.add_option("--copy-every-s", run.copy_every_s, "how often it is brought up to date")
+                      ->capture_default_str(),
+                  0, month_s);
       const char* group = "Slurm";
       app.add_flag("--slurm", options->slurm, "submit a job array that runs it, and a job that merges")
           ->group(group);
-      app.add_option("--nodes", options->job.nodes, "tasks of the array, each on a node of its own")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 100'000))
-          ->group(group);
+      whole_number(
+          app.add_option("--nodes", options->job.nodes, "tasks of the array, each on a node of its own")
+              ->capture_default_str()
+              ->group(group),
+          1, 100'000);
       app.add_option("--sbatch-args", options->job.sbatch_args,
                      "for sbatch, e.g. --sbatch-args='--partition=long --time=24:00:00'")
           ->delimiter(' ')

@@ -64,7 +64,7 @@ const CommandRegistration registration{
       app.add_flag("--csv", options->csv, "comma-separated values, RFC 4180");
       app.add_flag("--json", options->json, "an array of objects");
       app.add_option("--columns", options->columns, "names, comma-separated (default: all)")->delimiter(',');
-      app.add_option("--table", options->table, "runs, machine, meters, samples or curves")
+      app.add_option("--table", options->table, "runs, machine, meters, energies, samples, curves ...")
           ->capture_default_str();
       app.add_option("--out", options->out, "a file instead of the standard output");
       return [options](Context& context) { return export_file(*options, context); };

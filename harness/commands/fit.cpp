@@ -27,7 +27,7 @@ struct Options {
   std::string file;
   model::BootstrapOptions bootstrap;
   std::string statistic = "median";
-  bool json = false, dry = false;
+  bool json = false, dry = false, flagged_energies = false;
 };
 
 std::string number(double value, const char* format = "{:.3g}") {
@@ -67,7 +67,7 @@ int fit_file(const Options& options, Context& context) {
   const auto fit = [&](const Contents& contents) {
     std::map<std::string, int> skipped;
     const std::vector<model::TrainingRun> runs = model::merge_repetitions(
-        model::training_runs(contents, &skipped),
+        model::training_runs(contents, &skipped, options.flagged_energies),
         options.statistic == "median" ? model::Statistic::kMedian : model::Statistic::kQuickest);
     for (const auto& [reason, count] : skipped)
       context.err << fmt::format("{} row(s) left out: {}\n", count, reason);
@@ -107,8 +107,9 @@ int fit_file(const Options& options, Context& context) {
   for (const Row& row : tests)
     if (!std::isnan(row.real("repeat_sd"))) {
       context.out << fmt::format(
-          "repetitions of one configuration scatter by {:.3f}: what no model can beat here\n",
-          row.real("repeat_sd"));
+          "repetitions of one configuration scatter by {:.3f} about their median; the {} of them was "
+          "fitted\n",
+          row.real("repeat_sd"), row.text("statistic"));
       break;
     }
   context.out << "modelled; the study's own models: sd 0.27 (CPU), 0.08 (GPU)\n";
@@ -130,6 +131,8 @@ const CommandRegistration registration{
                      "which of several repetitions stands for a configuration: median, quickest")
           ->capture_default_str()
           ->check(CLI::IsMember({"median", "quickest"}));
+      app.add_flag("--flagged-energies", options->flagged_energies,
+                   "fit energies with quality flags as well (under_sampled, stuck ...)");
       app.add_flag("--dry", options->dry, "print only, leave the file as it is");
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return fit_file(*options, context); };

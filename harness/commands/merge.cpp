@@ -26,6 +26,10 @@ int merge(const Options& options, Context& context) {
   context.out << fmt::format("{}: {} runs of {} in {} input(s), {} duplicates left out, {} samples\n",
                              options.out, report.runs_out, report.runs_in, options.inputs.size(),
                              report.duplicates(), report.samples_out);
+  if (report.coefficients_left_out > 0)
+    context.err << fmt::format(
+        "{} coefficients of models left out, fitted to the inputs' rows; again for these: mlpwatt fit {}\n",
+        report.coefficients_left_out, options.out);
   return kExitOk;
 }
 

@@ -13,6 +13,7 @@
 #include "harness/campaign/budget.h"
 #include "harness/campaign/planner.h"
 #include "harness/campaign/shard.h"
+#include "harness/options.h"
 #include "harness/program.h"
 #include "harness/record/durable.h"
 #include "harness/text.h"
@@ -25,8 +26,7 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::vector<std::string> datasets, shapes, sizes, depths, backends, threads, batches, isas;
   PlannerOptions planner;
-  std::string budget, nodes, out, calibration;
-  double idle_w = std::nan("");
+  std::string budget, nodes, out, calibration, meter_config;
   bool recalibrate = false, no_calibration = false, json = false;
 };
 
@@ -68,6 +68,8 @@ std::vector<int> node_counts(const std::string& text) {
   return counts;
 }
 
+Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
+
 /// What numbers of nodes make of the plan: shards of whole configurations, longest first.
 Json scale_table(const Planned& planned, const Options& options,
                  std::vector<std::vector<std::string>>& rows) {
@@ -79,15 +81,16 @@ Json scale_table(const Planned& planned, const Options& options,
   for (const int nodes : node_counts(options.nodes)) {
     const std::vector<int> shard_of = shard_by_longest_first(durations, nodes);
     const Balance balance = balance_of(shard_loads(durations, shard_of, nodes));
-    const double busy_j = balance.busy_s * options.planner.watts, idle_j = balance.idle_s * options.idle_w;
+    const double busy_j = balance.busy_s * planned.power.watts,
+                 idle_j = balance.idle_s * planned.power.idle_watts;
     const double energy_j = balance.idle_s > 0 ? busy_j + idle_j : busy_j;
     table.push_back({{"nodes", nodes},
                      {"wall_s", balance.wall_s},
                      {"imbalance", balance.imbalance},
                      {"busy_node_s", balance.busy_s},
                      {"idle_node_s", balance.idle_s},
-                     {"energy_j", energy_j},
-                     {"idle_energy_j", balance.idle_s > 0 ? idle_j : 0}});
+                     {"energy_j", number_or_null(energy_j)},
+                     {"idle_energy_j", number_or_null(balance.idle_s > 0 ? idle_j : 0)}});
     rows.push_back({std::to_string(nodes), human_duration(balance.wall_s),
                     fmt::format("{:.2f} %", 100 * balance.imbalance),
                     fmt::format("{:.4g}", (balance.busy_s + balance.idle_s) / 3600),
@@ -117,6 +120,7 @@ int plan(Options& options, Context& context) {
   options.planner.calibration_path = options.calibration;
   options.planner.recalibrate = options.recalibrate;
   options.planner.calibrate = !options.no_calibration;
+  options.planner.power.config = read_meter_config(options.meter_config);
   const Planned planned =
       make_plan(options.planner, [&](const std::string& line) { context.err << line << '\n'
                                                                             << std::flush; });
@@ -137,13 +141,15 @@ int plan(Options& options, Context& context) {
     Json infeasible = Json::array();
     for (const Infeasible& none : planned.infeasible)
       infeasible.push_back({{"configuration", none.configuration}, {"reason", none.reason}});
-    const auto number = [](double value) { return std::isnan(value) ? Json() : Json(value); };
     Json object{{"configurations", planned.plan.entries.size()},
                 {"repetitions", planned.plan.repetitions},
                 {"grid_configurations", planned.grid_configurations},
                 {"duplicates_merged", planned.duplicates},
-                {"predicted_s", number(planned.time_s)},
-                {"predicted_j", number(planned.energy_j)},
+                {"predicted_s", number_or_null(planned.time_s)},
+                {"predicted_j", number_or_null(planned.energy_j)},
+                {"node_power_w", number_or_null(planned.power.watts)},
+                {"node_power_provenance", planned.power.provenance},
+                {"node_idle_power_w", number_or_null(planned.power.idle_watts)},
                 {"campaign", planned.plan.campaign()},
                 {"plan", options.out},
                 {"infeasible", infeasible}};
@@ -182,37 +188,54 @@ const CommandRegistration registration{
       auto options = std::make_shared<Options>();
       Plan& plan_options = options->planner.settings;
       declare_axes(app, *options);
-      app.add_option("--sample", options->planner.sample, "only this many, seeded and space-filling")
-          ->check(CLI::PositiveNumber);
+      whole_number(
+          app.add_option("--sample", options->planner.sample, "only this many, seeded and space-filling"), 1,
+          1'000'000'000);
       app.add_option("--budget", options->budget,
                      "only as many, space-filling, as are predicted to fit: 20m, 2h, 500Wh, 1kWh");
-      app.add_option("--repetitions", plan_options.repetitions, "windows of each configuration")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 1'000'000));
+      whole_number(app.add_option("--repetitions", plan_options.repetitions, "windows of each configuration")
+                       ->capture_default_str(),
+                   1, 1'000'000);
       app.add_option("--out", options->out, "the plan file to write");
       app.add_option("--nodes", options->nodes,
                      "what this many nodes make of it: 256, or 1..1024 for the powers of two between");
-      app.add_option("--watts", options->planner.watts,
-                     "a node's draw while it works; energy is then predicted (modelled)")
-          ->check(CLI::PositiveNumber);
-      app.add_option("--idle-watts", options->idle_w, "a node's draw while it waits for others (--nodes)")
-          ->check(CLI::NonNegativeNumber);
-      app.add_option("--window-s", plan_options.protocol.window_s, "least length of a window")
-          ->capture_default_str()
-          ->check(CLI::Range(1e-6, 1e6));
-      app.add_option("--max-window-s", plan_options.protocol.maximum_window_s, "longest window")
-          ->capture_default_str()
-          ->check(CLI::Range(0.0, 1e6));
-      app.add_option("--precision", plan_options.protocol.precision,
-                     "a window ends when the 95 % interval of the step time is within +- this share")
-          ->capture_default_str()
-          ->check(CLI::Range(0.0, 1.0));
-      app.add_option("--seed", plan_options.seed, "of the sample, initial weights, splits, synthetic values")
-          ->capture_default_str()
-          ->check(CLI::Range(std::int64_t{0}, INT64_MAX));
-      app.add_option("--order-seed", plan_options.order_seed, "of the order of runs")
-          ->capture_default_str()
-          ->check(CLI::Range(std::int64_t{0}, INT64_MAX));
+      app.add_option("--meters", options->planner.power.meters,
+                     "what sees the node's draw during the calibration: auto (every meter found, else the "
+                     "estimate), none, or names (mlpwatt info)")
+          ->capture_default_str();
+      app.add_option("--meter-config", options->meter_config,
+                     "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      real_number(app.add_option("--watts", options->planner.watts,
+                                 "a node's draw while it works, instead of what the meters saw"),
+                  1e-6, 1e9);
+      real_number(app.add_option("--idle-watts", options->planner.idle_watts,
+                                 "a node's draw while it waits for others (--nodes), likewise"),
+                  0, 1e9);
+      real_number(app.add_option("--window-s", plan_options.protocol.window_s, "least length of a window")
+                      ->capture_default_str(),
+                  1e-6, 1e6);
+      CLI::Option* longest =
+          real_number(app.add_option("--max-window-s", plan_options.protocol.maximum_window_s,
+                                     "longest window; longer by default where a meter is slow")
+                          ->capture_default_str(),
+                      0, 1e6);
+      real_number(
+          app.add_option("--precision", plan_options.protocol.precision,
+                         "a window ends when the 95 % interval of the step time is within +- this share")
+              ->capture_default_str(),
+          0, 1);
+      real_number(app.add_option("--energy-target", plan_options.energy_target,
+                                 "and when the energy's relative standard uncertainty is below this; 0 = "
+                                 "whatever it is")
+                      ->capture_default_str(),
+                  0, 1);
+      whole_number(app.add_option("--seed", plan_options.seed,
+                                  "of the sample, initial weights, splits, synthetic values")
+                       ->capture_default_str(),
+                   0, kLargestSeed);
+      whole_number(app.add_option("--order-seed", plan_options.order_seed, "of the order of runs")
+                       ->capture_default_str(),
+                   0, kLargestSeed);
       app.add_option("--dataset-source", plan_options.dataset_source, "file, synthetic, or auto")
           ->capture_default_str();
       app.add_option("--calibration", options->calibration,
@@ -220,7 +243,10 @@ const CommandRegistration registration{
       app.add_flag("--recalibrate", options->recalibrate, "measure again (a minute)");
       app.add_flag("--no-calibration", options->no_calibration, "predict nothing");
       app.add_flag("--json", options->json, "one JSON object");
-      return [options](Context& context) { return plan(*options, context); };
+      return [options, longest](Context& context) {
+        options->planner.longest_window_given = longest->count() > 0;
+        return plan(*options, context);
+      };
     }};
 
 }  // namespace

@@ -1,16 +1,20 @@
 // mlpwatt predict: time and energy per step of one configuration, from the model of a file, without running
-// it.
+// it; and what another algorithm, batch or machine would make of it. --verify runs both and compares.
 
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
 #include "harness/model/question.h"
+#include "harness/model/verification.h"
 #include "harness/options.h"
 #include "harness/program.h"
 #include "harness/text.h"
@@ -24,8 +28,73 @@ struct Options {
   model::QuestionOptions question;
   NetworkOptions network;
   int batch = 256;
-  bool json = false;
+  std::string against;    ///< an algorithm
+  int against_batch = 0;  ///< 0 = the same
+  bool verify = false, json = false;
+  model::VerifyOptions verification;
 };
+
+/// What the answer is compared with: another algorithm or batch, or the machine that was fitted.
+struct Against {
+  std::string name;
+  model::Candidate asked, other;  ///< by the target both can be predicted for, energy before time
+  double saving() const { return 1 - asked.per_datum / other.per_datum; }
+};
+
+model::Candidate candidate(const model::Question& question, const model::Configuration& c,
+                           model::Target target) {
+  model::Candidate one{c, question.estimate(c, target), model::step_work(c, question.hierarchy())};
+  one.per_datum = one.estimate.value / model::rows_per_step(c);
+  return one;
+}
+
+/// Nothing where nothing else was asked about.
+std::optional<Against> compare_with(const Options& options, const model::Question& question,
+                                    const model::Configuration& c) {
+  model::QuestionOptions other = options.question;
+  std::vector<std::string> names;
+  if (!options.against.empty()) {
+    other.algorithm = options.against;
+    names.push_back(options.against);
+  }
+  if (options.against_batch > 0) names.push_back(fmt::format("batch {}", options.against_batch));
+  if (names.empty() && !options.question.hierarchy_file.empty()) {
+    other.hierarchy_file.clear();
+    names.push_back("the fitted machine");
+  }
+  if (names.empty()) return std::nullopt;
+  other.isa = c.isa;
+  // Threads stay as they are, or two things would differ at once.
+  other.threads = c.threads;
+  const model::Question other_question(other);
+  const model::Configuration d = other_question.configuration(
+      c.dataset, c.shape, c.size, c.depth, options.against_batch > 0 ? options.against_batch : c.batch);
+  const std::vector<model::Target> possible = question.model().targets(d.backend, d.algorithm);
+  const model::Target best = question.best_target(c.algorithm);
+  const model::Target target =
+      std::find(possible.begin(), possible.end(), best) == possible.end() ? model::Target::kTime : best;
+  return Against{fmt::format("{}", fmt::join(names, ", ")), candidate(question, c, target),
+                 candidate(other_question, d, target)};
+}
+
+Json against_json(const Against& against) {
+  return {{"name", against.name},
+          {"provenance", "modelled"},
+          {"target", model::to_string(against.asked.estimate.target)},
+          {"algorithm", against.other.configuration.algorithm},
+          {"batch", against.other.configuration.batch},
+          {"per_datum", against.asked.per_datum},
+          {"other_per_datum", against.other.per_datum},
+          {"saving", against.saving()}};
+}
+
+void print_against(const Against& against, std::ostream& out) {
+  const char* unit = against.asked.estimate.target == model::Target::kTime ? "s" : "J";
+  out << fmt::format("\nagainst {}: {}{} per datum instead of {}{}, {:.1f} % {} (modelled)\n", against.name,
+                     human_si(against.asked.per_datum), unit, human_si(against.other.per_datum), unit,
+                     100 * std::abs(against.saving()), against.saving() < 0 ? "more" : "less");
+  for (const std::string& line : model::explain(against.asked, against.other)) out << "  " << line << '\n';
+}
 
 Json estimate_json(const model::Estimate& estimate, double rows) {
   Json shares = Json::array();
@@ -55,6 +124,14 @@ int predict(const Options& options, Context& context) {
     estimates.push_back(question.estimate(c, target));
   if (estimates.empty())
     estimates.push_back(question.estimate(c, model::Target::kTime));  // says what is missing
+  const std::optional<Against> against = compare_with(options, question, c);
+  std::optional<model::Verification> verification;
+  if (options.verify) {
+    if (!against) throw UsageError("--verify needs something to compare with: --against or --against-batch");
+    if (!options.question.hierarchy_file.empty())
+      throw UsageError("--verify runs on this machine; it cannot check a machine of --hierarchy");
+    verification = model::verify(against->asked, against->other, options.verification, context.err);
+  }
   if (options.json) {
     Json object{{"configuration", c.name()}, {"algorithm", c.algorithm},
                 {"threads", c.threads},      {"isa", c.isa},
@@ -67,6 +144,8 @@ int predict(const Options& options, Context& context) {
                                     {"d", work.placement.dataset}};
     for (const model::Estimate& estimate : estimates)
       object["estimates"].push_back(estimate_json(estimate, rows));
+    if (against) object["against"] = against_json(*against);
+    if (verification) object["against"]["verification"] = model::verification_json(*verification);
     context.out << object.dump(2) << '\n';
     return kExitOk;
   }
@@ -90,6 +169,8 @@ int predict(const Options& options, Context& context) {
                          fmt::format("{:.0f} %", 100 * share.cost / estimate.value)});
     context.out << text_table(lines);
   }
+  if (against) print_against(*against, context.out);
+  if (verification) context.out << model::verification_text(*verification) << '\n';
   context.out << '\n' << question.basis() << '\n';
   return kExitOk;
 }
@@ -103,6 +184,12 @@ const CommandRegistration registration{
           ->capture_default_str()
           ->check(CLI::Range(1, 1 << 24));
       model::add_question_options(app, options->question);
+      app.add_option("--against", options->against,
+                     "compare with this algorithm: fused, blocked, or a twin (twin_unblocked, twin_shallow)");
+      app.add_option("--against-batch", options->against_batch, "compare with batches of so many rows")
+          ->check(CLI::Range(1, 1 << 24));
+      app.add_flag("--verify", options->verify, "run both, in turns, and say what was measured");
+      model::add_verify_options(app, options->verification);
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return predict(*options, context); };
     }};

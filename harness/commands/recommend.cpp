@@ -57,19 +57,6 @@ Json candidate_json(const model::Candidate& candidate) {
             {"d", candidate.work.placement.dataset}}}};
 }
 
-Json verification_json(const model::Verification& v) {
-  return {{"target", model::to_string(v.target)},
-          {"provenance", "measured"},
-          {"repetitions", v.top.size()},
-          {"top_per_datum", v.top_per_datum},
-          {"median_per_datum", v.median_per_datum},
-          {"saving", v.saving},
-          {"saving_low95", v.saving_low95},
-          {"saving_high95", v.saving_high95},
-          {"predicted_saving", v.predicted_saving},
-          {"winner_is_cheaper", v.holds()}};
-}
-
 void print_candidates(const std::vector<model::Candidate>& candidates, std::size_t top, std::ostream& out) {
   const char* unit = candidates.front().estimate.target == model::Target::kTime ? "s" : "J";
   std::vector<std::vector<std::string>> lines{{"rank", "network", "parameters", "algorithm",
@@ -110,7 +97,7 @@ int recommend(const Options& options, Context& context) {
                 {"why_against_median", why}};
     for (const model::Candidate& candidate : candidates)
       object["candidates"].push_back(candidate_json(candidate));
-    if (verification) object["verification"] = verification_json(*verification);
+    if (verification) object["verification"] = model::verification_json(*verification);
     context.out << object.dump(2) << '\n';
   } else {
     print_candidates(candidates, options.top, context.out);
@@ -126,12 +113,7 @@ int recommend(const Options& options, Context& context) {
     context.out << question.basis() << '\n';
     if (verification)
       context.out << fmt::format(
-          "measured, {} alternating windows each: top {}, median pick {} per datum; saving {:.1f} % "
-          "({:.1f} .. {:.1f} %, 95 %), predicted {:.1f} %: {}\n",
-          verification->top.size(), human_si(verification->top_per_datum),
-          human_si(verification->median_per_datum), 100 * verification->saving,
-          100 * verification->saving_low95, 100 * verification->saving_high95,
-          100 * verification->predicted_saving,
+          "{}: {}\n", model::verification_text(*verification),
           verification->holds() ? "the winner is measurably cheaper" : "NOT measurably cheaper");
   }
   return verification && !verification->holds() ? kExitFailure : kExitOk;
@@ -155,14 +137,7 @@ const CommandRegistration registration{
       app.add_option("--top", options->top, "lines to print")->capture_default_str();
       app.add_flag("--verify", options->verify,
                    "run the top and the median pick and compare; exit 1 if not cheaper");
-      app.add_option("--repetitions", options->verification.repetitions, "windows of each with --verify")
-          ->capture_default_str()
-          ->check(CLI::Range(3, 1000));
-      app.add_option("--window-s", options->verification.window_s, "length of a window with --verify")
-          ->capture_default_str()
-          ->check(CLI::PositiveNumber);
-      app.add_option("--dataset-source", options->verification.dataset_source, "file, synthetic, auto")
-          ->capture_default_str();
+      model::add_verify_options(app, options->verification);
       model::add_question_options(app, options->question);
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return recommend(*options, context); };

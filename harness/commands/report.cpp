@@ -4,18 +4,22 @@
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <ostream>
 
 #include "harness/build_facts.h"
+#include "harness/model/advice.h"
 #include "harness/program.h"
 #include "harness/record/reader.h"
 
@@ -57,6 +61,28 @@ int run(const std::vector<std::string>& command) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/// What the files' models advise, in a file of its own for the script; gone with it.
+class AdviceFile {
+ public:
+  explicit AdviceFile(const std::vector<std::string>& files)
+      : path_((std::filesystem::temp_directory_path() / "mlpwatt-advice-XXXXXX").string()) {
+    const int descriptor = mkstemp(path_.data());
+    if (descriptor < 0) throw std::runtime_error("cannot make " + path_ + ": " + std::strerror(errno));
+    close(descriptor);
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const std::string& file : files)
+      for (auto& one : model::advise(file)) all.push_back(std::move(one));
+    std::ofstream(path_) << all;
+  }
+  ~AdviceFile() { std::remove(path_.c_str()); }
+  AdviceFile(const AdviceFile&) = delete;
+  AdviceFile& operator=(const AdviceFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 int report(const Options& options, Context& context) {
   for (const std::string& file : options.files) {
     if (!std::filesystem::exists(file)) throw UsageError("no file " + file);
@@ -65,7 +91,8 @@ int report(const Options& options, Context& context) {
   if (std::system((std::string(kPython) + " -c 'import h5py, matplotlib' >/dev/null 2>&1").c_str()) != 0)
     throw std::runtime_error(
         fmt::format("{} has no h5py or no matplotlib; install python3-h5py and python3-matplotlib", kPython));
-  std::vector<std::string> command{kPython, find_script(), options.out};
+  const AdviceFile advice(options.files);
+  std::vector<std::string> command{kPython, find_script(), options.out, "--advice", advice.path()};
   if (!options.figures.empty()) command.insert(command.end(), {"--figures", options.figures});
   for (const std::string& name : options.only) command.insert(command.end(), {"--only", name});
   command.insert(command.end(), options.files.begin(), options.files.end());

@@ -125,6 +125,10 @@ void open_meters(RunSettings& settings, const Options& options) {
   if (options.selection.quick && power.idle_s < 0) power.idle_s = 0;
   settings.energy_target = options.selection.quick ? 0 : options.energy_target;
   settings.power = std::make_shared<PowerSession>(power);
+  // Without a cap of the user's a window may last until the slowest meter has been read often enough.
+  if (settings.energy_target > 0 && settings.protocol.maximum_window_s == 0)
+    settings.protocol.maximum_window_s =
+        std::max(settings.protocol.longest_window_s(), settings.power->least_window_s());
   settings.power->be_idle_once();
 }
 
@@ -205,7 +209,8 @@ const CommandRegistration registration{
                                  "longest warm-up (default two windows)"),
                   0, month_s);
       real_number(app.add_option("--max-window-s", options->protocol.maximum_window_s,
-                                 "longest window for slow steps (default ten windows)"),
+                                 "longest window, for slow steps and slow meters (default ten windows, or "
+                                 "11 updates of the slowest meter)"),
                   0, month_s);
       real_number(
           app.add_option(

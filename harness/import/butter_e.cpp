@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 
 #include "harness/import/civil_time.h"
 #include "harness/import/csv.h"
@@ -234,6 +235,12 @@ std::vector<char> outliers(const std::vector<PublishedRun>& runs, const std::vec
 ButterEImport import_butter_e(const std::string& folder, const ButterEOptions& options) {
   namespace fs = std::filesystem;
   const std::vector<PublishedRun> runs = read_runs(folder + "/runs_with_standardized_energy.csv");
+  if (fs::exists(folder + "/butter_e_energy.zip") && !fs::exists(folder + "/butter_e_energy"))
+    throw std::runtime_error(
+        fmt::format("{0}/butter_e_energy.zip is packed: unzip -d {0}/butter_e_energy {0}/butter_e_energy.zip "
+                    "(or move it away to "
+                    "take the published energies)",
+                    folder));
   std::map<std::string, double> idle;
   if (const std::string path = folder + "/node_power_dist.csv"; fs::exists(path))
     idle = read_idle(path, options.idle_percentile);

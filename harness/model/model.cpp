@@ -8,6 +8,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "cpu/twins/mlp_twin.h"
+
 namespace mlpwatt::model {
 
 namespace {
@@ -19,9 +21,13 @@ const std::vector<Target>& all_targets() {
   return targets;
 }
 
+/// Whose coefficients an algorithm is predicted with. A twin does the same work in another order: it has the
+/// prices of the engine it is a twin of, and is kept out of the fit, so that predicting it is a test.
+std::string priced_as(const std::string& algorithm) { return is_mlp_twin(algorithm) ? "blocked" : algorithm; }
+
 std::string key(const std::string& backend, const std::string& algorithm, Target target,
                 const std::string& form) {
-  return backend + '|' + algorithm + '|' + to_string(target) + '|' + form;
+  return backend + '|' + priced_as(algorithm) + '|' + to_string(target) + '|' + form;
 }
 
 /// Standard deviation of repetitions about their configuration's median.
@@ -81,7 +87,8 @@ Row identity(const Table& table, const Of& of, const std::string& form) {
 Fitting fit_all(const std::vector<TrainingRun>& runs, const BootstrapOptions& options) {
   std::map<std::pair<std::int64_t, std::string>, std::vector<std::size_t>> machines;
   for (std::size_t i = 0; i < runs.size(); ++i)
-    machines[{runs[i].machine_row, runs[i].configuration.backend}].push_back(i);
+    if (!is_mlp_twin(runs[i].configuration.algorithm))
+      machines[{runs[i].machine_row, runs[i].configuration.backend}].push_back(i);
   Fitting fitting;
   for (const auto& [where, rows] : machines)
     for (const Target target : all_targets())
@@ -134,6 +141,7 @@ std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
     row.set("ratio_low95", quantile(ratios, 0.025));
     row.set("ratio_high95", quantile(ratios, 0.975));
     row.set("repeat_sd", tested.repeat_sd);
+    row.set("statistic", to_string(runs[v.predictions.front().run].statistic));
     tables[&model_tests_table()].push_back(std::move(row));
   }
   return tables;

@@ -20,6 +20,11 @@ namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kShortestPlateau = 3;
+/// Share of accesses that miss when the working set is as large as the cache: pages lie at random, so that
+/// some sets hold more lines than ways and others fewer. A true LRU of 8 or 16 ways would miss half of them,
+/// others less. Where a level's sets are chosen by the address inside a page (L1) the step is sharp and any
+/// share does.
+constexpr double kMissesAtCapacity = 0.4;
 
 /// Median with a bootstrap interval.
 Interval middle(const std::vector<double>& values) {
@@ -37,7 +42,7 @@ Interval middle(const std::vector<double>& values) {
 
 /// One probe run.
 struct Probe {
-  double bytes = 0, step_s = 0, loads = 0, bytes_per_step = 0, flops = 0, joules = kNothing;
+  double bytes = 0, step_s = 0, quickest_s = 0, loads = 0, bytes_per_step = 0, flops = 0, joules = kNothing;
 };
 
 struct Probes {
@@ -46,13 +51,20 @@ struct Probes {
 
 Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy) {
   Probes probes;
+  const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
+  const auto machine_of = [&](const Row& row) {
+    return same.at(static_cast<std::size_t>(row.integer("machine_row")));
+  };
   for (const Row& row : contents.rows(runs_table())) {
-    if (row.text("status") != "ok" || row.integer("machine_row") != machine_row ||
-        row.integer("threads") != 1)
-      continue;
+    if (row.text("status") != "ok" || machine_of(row) != machine_row) continue;
+    const bool arithmetic = row.text("family") == "cpu/fma";
+    // Registers are each core's own: a team's rate is its members' sum. Caches are shared: one thread only.
+    if (row.integer("threads") != 1 && !arithmetic) continue;
+    const double team = static_cast<double>(std::max<std::int64_t>(1, row.integer("threads")));
     Probe one;
     one.step_s = row.real("step_s");
     if (!(one.step_s > 0)) continue;
+    one.quickest_s = row.real("step_min_s") > 0 ? row.real("step_min_s") : one.step_s;
     if (!row.text("other_parameters").empty()) {
       const auto more = nlohmann::json::parse(row.text("other_parameters"), nullptr, false);
       if (more.is_object()) {
@@ -62,23 +74,26 @@ Probes collect(const Contents& contents, std::int64_t machine_row, const std::st
     }
     if (!energy.empty()) one.joules = row.real(energy);
     one.bytes_per_step = static_cast<double>(std::max<std::int64_t>(0, row.integer("compulsory_read_bytes")));
-    one.flops = static_cast<double>(std::max<std::int64_t>(0, row.integer("flops")));
+    one.flops =
+        static_cast<double>(std::max<std::int64_t>(0, row.integer("flops"))) / (arithmetic ? team : 1);
+    if (arithmetic) one.joules /= team;
     const std::string& name = row.text("name");
     if (name.starts_with("cpu/stream/read/") && one.bytes > 0) probes.read.push_back(one);
     if (name.starts_with("cpu/chase/") && !name.ends_with("/huge") && one.bytes > 0 && one.loads > 0)
       probes.chase.push_back(one);
-    if (row.text("family") == "cpu/fma" && one.flops > 0) probes.fma.push_back(one);
+    if (arithmetic && one.flops > 0) probes.fma.push_back(one);
   }
   return probes;
 }
 
-/// Repetitions of a size become their median.
+/// Of repetitions of a size the quickest block counts: what the machine does while nobody else uses the
+/// cache.
 template <typename Value>
 std::vector<SweepPoint> sweep_of(const std::vector<Probe>& probes, const Value& value) {
   std::map<double, std::vector<double>> sizes;
   for (const Probe& probe : probes) sizes[probe.bytes].push_back(value(probe));
   std::vector<SweepPoint> points;
-  for (auto& [bytes, values] : sizes) points.push_back({bytes, quantile(values, 0.5)});
+  for (auto& [bytes, values] : sizes) points.push_back({bytes, quantile(std::move(values), 0)});
   return points;
 }
 
@@ -109,44 +124,124 @@ bool Step::agrees_with(double capacity_bytes) const {
   return capacity_bytes >= 0.9 * last_before_bytes && capacity_bytes <= 1.1 * first_after_bytes;
 }
 
+namespace {
+
+/// The nearest rising sequence (least squares; pool adjacent violators): noise goes, order stays.
+std::vector<double> rising(const std::vector<double>& values) {
+  struct Pool {
+    double sum;
+    int count;
+    double mean() const { return sum / count; }
+  };
+  std::vector<Pool> pools;
+  for (const double value : values) {
+    pools.push_back({value, 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() >= pools.back().mean()) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      pools.back().sum += last.sum;
+      pools.back().count += last.count;
+    }
+  }
+  std::vector<double> result;
+  for (const Pool& pool : pools) result.insert(result.end(), pool.count, pool.mean());
+  return result;
+}
+
+/// Sums that give the squared deviation of points i..j-1 from their mean, or from their line, in O(1).
+class Deviations {
+ public:
+  Deviations(const std::vector<double>& x, const std::vector<double>& y) {
+    sums_.push_back({});
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      Sums next = sums_.back();
+      next.n += 1, next.x += x[i], next.y += y[i];
+      next.xx += x[i] * x[i], next.xy += x[i] * y[i], next.yy += y[i] * y[i];
+      sums_.push_back(next);
+    }
+  }
+  double mean(std::size_t i, std::size_t j) const {
+    return (sums_[j].y - sums_[i].y) / (sums_[j].n - sums_[i].n);
+  }
+  double of_plateau(std::size_t i, std::size_t j) const {
+    const double n = sums_[j].n - sums_[i].n, y = sums_[j].y - sums_[i].y;
+    return std::max(0.0, sums_[j].yy - sums_[i].yy - y * y / n);
+  }
+  double of_ramp(std::size_t i, std::size_t j) const {
+    if (j - i < 3) return 0;
+    const double n = sums_[j].n - sums_[i].n, x = sums_[j].x - sums_[i].x, y = sums_[j].y - sums_[i].y;
+    const double xx = sums_[j].xx - sums_[i].xx - x * x / n, xy = sums_[j].xy - sums_[i].xy - x * y / n;
+    return std::max(0.0, of_plateau(i, j) - xy * xy / xx);
+  }
+
+ private:
+  struct Sums {
+    double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+  };
+  std::vector<Sums> sums_;
+};
+
+/// Plateau, ramp, plateau ... plateau: where each begins.
+struct Segments {
+  std::vector<std::pair<std::size_t, std::size_t>> plateaus;  ///< [first, end)
+};
+
+/// The `count` + 1 plateaus, ramps of any length up to two octaves between them, that deviate least.
+Segments split(const std::vector<double>& octaves, const Deviations& deviations, std::size_t plateaus) {
+  constexpr double kLongestRamp = 2, kNever = 1e300;
+  const std::size_t n = octaves.size();
+  // best[k][j]: k plateaus, the last of which ends before j
+  std::vector best(plateaus + 1, std::vector<double>(n + 1, kNever));
+  std::vector from(plateaus + 1, std::vector<std::pair<std::size_t, std::size_t>>(n + 1));
+  best[0][0] = 0;
+  for (std::size_t k = 1; k <= plateaus; ++k)
+    for (std::size_t end_before = 0; end_before <= n; ++end_before) {
+      if (best[k - 1][end_before] >= kNever) continue;
+      for (std::size_t first = end_before; first + kShortestPlateau <= n; ++first) {
+        if (k == 1 && first > 0) break;
+        if (first > end_before && octaves[first] - octaves[end_before] > kLongestRamp) break;
+        const double before =
+            best[k - 1][end_before] + (first > end_before ? deviations.of_ramp(end_before, first) : 0);
+        for (std::size_t end = first + kShortestPlateau; end <= n; ++end)
+          if (const double cost = before + deviations.of_plateau(first, end); cost < best[k][end]) {
+            best[k][end] = cost;
+            from[k][end] = {first, end_before};
+          }
+      }
+    }
+  Segments segments;
+  for (std::size_t k = plateaus, end = n; k > 0; --k) {
+    segments.plateaus.emplace_back(from[k][end].first, end);
+    end = from[k][end].second;
+  }
+  std::reverse(segments.plateaus.begin(), segments.plateaus.end());
+  return segments;
+}
+
+}  // namespace
+
 std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count) {
   const std::size_t n = points.size();
   std::vector<Step> steps;
-  for (; count > 0 && n < (static_cast<std::size_t>(count) + 1) * kShortestPlateau; --count) {
-  }
+  while (count > 0 && n < (static_cast<std::size_t>(count) + 1) * kShortestPlateau) --count;
   if (count <= 0) return steps;
-  // cost(i, j): squared deviation of the logarithms of points i..j-1 from their mean
-  std::vector<double> sum(n + 1, 0), squares(n + 1, 0);
-  for (std::size_t i = 0; i < n; ++i) {
-    const double log = std::log(points[i].value);
-    sum[i + 1] = sum[i] + log;
-    squares[i + 1] = squares[i] + log * log;
+  std::vector<double> octaves, logs;
+  for (const SweepPoint& point : points) {
+    octaves.push_back(std::log2(point.bytes));
+    logs.push_back(std::log(point.value));
   }
-  const auto cost = [&](std::size_t i, std::size_t j) {
-    const double total = sum[j] - sum[i];
-    return squares[j] - squares[i] - total * total / static_cast<double>(j - i);
-  };
-  const std::size_t plateaus = static_cast<std::size_t>(count) + 1;
-  std::vector<std::vector<double>> best(plateaus + 1, std::vector<double>(n + 1, 1e300));
-  std::vector<std::vector<std::size_t>> from(plateaus + 1, std::vector<std::size_t>(n + 1, 0));
-  best[0][0] = 0;
-  for (std::size_t k = 1; k <= plateaus; ++k)
-    for (std::size_t j = k * kShortestPlateau; j <= n; ++j)
-      for (std::size_t i = (k - 1) * kShortestPlateau; i + kShortestPlateau <= j; ++i)
-        if (best[k - 1][i] < 1e299 && best[k - 1][i] + cost(i, j) < best[k][j]) {
-          best[k][j] = best[k - 1][i] + cost(i, j);
-          from[k][j] = i;
-        }
-  std::vector<std::size_t> ends{n};
-  for (std::size_t k = plateaus; k > 0; --k) ends.push_back(from[k][ends.back()]);
-  std::reverse(ends.begin(), ends.end());
-  const auto plateau = [&](std::size_t k) {
-    return std::exp((sum[ends[k + 1]] - sum[ends[k]]) / static_cast<double>(ends[k + 1] - ends[k]));
-  };
-  for (std::size_t k = 0; k + 1 < plateaus; ++k) {
-    const double before = plateau(k), after = plateau(k + 1);
-    if (std::abs(std::log(after / before)) < std::log(1.1)) continue;
-    steps.push_back({points[ends[k + 1] - 1].bytes, points[ends[k + 1]].bytes, before, after});
+  logs = rising(logs);
+  const Deviations deviations(octaves, logs);
+  const std::vector<std::pair<std::size_t, std::size_t>> plateaus =
+      split(octaves, deviations, static_cast<std::size_t>(count) + 1).plateaus;
+  for (std::size_t k = 0; k + 1 < plateaus.size(); ++k) {
+    const double before = std::exp(deviations.mean(plateaus[k].first, plateaus[k].second));
+    const double after = std::exp(deviations.mean(plateaus[k + 1].first, plateaus[k + 1].second));
+    if (after < 1.1 * before) continue;
+    const double crossing = std::log(before + kMissesAtCapacity * (after - before));
+    std::size_t first_after = plateaus[k].first + 1;
+    while (first_after + 1 < plateaus[k + 1].second && logs[first_after] < crossing) ++first_after;
+    steps.push_back({points[first_after - 1].bytes, points[first_after].bytes, before, after});
   }
   return steps;
 }
@@ -163,7 +258,8 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
                                 ": holds no memory probes; record them with: mlpwatt run --suite --filter "
                                 "'^cpu/(fma|stream|chase)/' --out " +
                                 path);
-  findings.machine_row = first->integer("machine_row");
+  findings.machine_row = same_machines(contents.rows(machine_table()))
+                             .at(static_cast<std::size_t>(first->integer("machine_row")));
   std::string energy;
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
@@ -178,8 +274,11 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
   const auto bandwidth = [](const Probe& probe) { return probe.bytes_per_step / probe.step_s; };
   const auto latency = [](const Probe& probe) { return probe.step_s / probe.loads; };
   const auto joules = [](const Probe& probe) { return probe.joules / probe.bytes_per_step; };
-  const std::vector<Step> by_latency = find_steps(sweep_of(probes.chase, latency), caches);
-  const std::vector<Step> by_bandwidth = find_steps(sweep_of(probes.read, bandwidth), caches);
+  const std::vector<Step> by_latency = find_steps(
+      sweep_of(probes.chase, [](const Probe& probe) { return probe.quickest_s / probe.loads; }), caches);
+  const std::vector<Step> by_bandwidth = find_steps(
+      sweep_of(probes.read, [](const Probe& probe) { return probe.quickest_s / probe.bytes_per_step; }),
+      caches);
 
   double below = 0;
   for (int i = 0; i <= caches; ++i) {

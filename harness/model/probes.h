@@ -9,12 +9,13 @@
 
 namespace mlpwatt::model {
 
-/// One point of a sweep: working set and what was recorded there.
+/// One point of a sweep: working set and what an access cost there.
 struct SweepPoint {
   double bytes = 0, value = 0;
 };
 
-/// A step between two plateaus: the last size before it, the first one after it, and the plateaus' values.
+/// A step between two plateaus: the sizes between which as many accesses miss as do at a cache's capacity,
+/// and the plateaus' values.
 struct Step {
   double last_before_bytes = 0, first_after_bytes = 0;
   double before = 0, after = 0;
@@ -22,9 +23,10 @@ struct Step {
   bool agrees_with(double capacity_bytes) const;
 };
 
-/// The `count` steps that split the sweep into the flattest plateaus (least squares of logarithms, each
-/// plateau of three points at least); fewer where plateaus differ by less than 10 %.
-/// @param points one a size, ascending
+/// The `count` steps between the flattest plateaus (of the nearest rising curve; least squares of logarithms;
+/// three points at least), with ramps of up to two octaves between them: a cache of randomly placed pages
+/// loses lines before it is full. Fewer where plateaus differ by less than 10 %.
+/// @param points one a size, ascending; values rise where a cache ends: seconds per load or byte
 std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count);
 
 struct Interval {

@@ -65,24 +65,9 @@ void read_counters(TrainingRun& run, const Row& row, double line_bytes) {
   }
 }
 
-/// For each row of /machine the first one of the same machine: what a step costs depends on these columns;
-/// others (memory a virtual machine is lent, governor, kernel release) may change between sittings.
-std::vector<std::int64_t> same_machines(const std::vector<Row>& machines) {
-  std::vector<std::int64_t> first;
-  for (const Row& machine : machines) {
-    const auto equal = [&](const Row& other) {
-      for (const char* name : {"host", "processor"})
-        if (machine.text(name) != other.text(name)) return false;
-      for (const char* name : {"cores", "hardware_threads", "l1_bytes", "l2_bytes", "l3_bytes"})
-        if (machine.integer(name) != other.integer(name)) return false;
-      return true;
-    };
-    first.push_back(std::find_if(machines.begin(), machines.end(), equal) - machines.begin());
-  }
-  return first;
-}
-
-void read_energy(TrainingRun& run, const Row& row) {
+void read_energy(TrainingRun& run, const Row& row, bool flagged) {
+  const std::string& quality = row.text("energy_quality");
+  if (!flagged && !quality.empty() && quality != "ok") return;
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
     if (!runs_table().has(column)) continue;
@@ -96,6 +81,8 @@ const std::vector<std::string>& level_names() {
   static const std::vector<std::string> names{"L1", "L2", "L3", "memory"};
   return names;
 }
+
+const char* to_string(Statistic statistic) { return statistic == Statistic::kMedian ? "median" : "quickest"; }
 
 std::string Configuration::name() const {
   std::string text = fmt::format("{}/{}/{}/{}", dataset, shape, size, depth);
@@ -157,8 +144,12 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
     };
     one.step_s = value_over([](const TrainingRun& run) { return run.step_s; });
     one.repetitions = static_cast<int>(repetitions.size());
-    if (repetitions.size() > 1)
-      for (const TrainingRun& run : repetitions) one.repeat_ratios.push_back(run.step_s / one.step_s);
+    one.statistic = statistic;
+    std::vector<double> times;
+    for (const TrainingRun& run : repetitions) times.push_back(run.step_s);
+    const double middle = quantile(times, 0.5);
+    if (times.size() > 1)
+      for (const double time : times) one.repeat_ratios.push_back(time / middle);
     for (const std::string provenance : {"measured", "modelled"}) {
       const double joules = value_over([&](const TrainingRun& run) {
         const auto found = run.energy_j.find(provenance);
@@ -173,6 +164,21 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
   std::sort(merged.begin(), merged.end(),
             [](const TrainingRun& a, const TrainingRun& b) { return a.run_row < b.run_row; });
   return merged;
+}
+
+std::vector<std::int64_t> same_machines(const std::vector<Row>& machines) {
+  std::vector<std::int64_t> first;
+  for (const Row& machine : machines) {
+    const auto equal = [&](const Row& other) {
+      for (const char* name : {"host", "processor"})
+        if (machine.text(name) != other.text(name)) return false;
+      for (const char* name : {"cores", "hardware_threads", "l1_bytes", "l2_bytes", "l3_bytes"})
+        if (machine.integer(name) != other.integer(name)) return false;
+      return true;
+    };
+    first.push_back(std::find_if(machines.begin(), machines.end(), equal) - machines.begin());
+  }
+  return first;
 }
 
 Hierarchy hierarchy_of(const Row& machine) {
@@ -219,7 +225,8 @@ Configuration configuration_of(const Row& run) {
   return c;
 }
 
-std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::string, int>* skipped) {
+std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::string, int>* skipped,
+                                       bool flagged_energies) {
   std::vector<TrainingRun> found;
   const std::vector<Row>& runs = contents.rows(runs_table());
   const std::vector<Row>& machines = contents.rows(machine_table());
@@ -239,7 +246,7 @@ std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::s
       if (!(run.step_s > 0)) throw std::invalid_argument("no time per step");
       const double line = optional(machine.integer("line_bytes"));
       read_counters(run, row, std::isnan(line) ? 64 : line);
-      read_energy(run, row);
+      read_energy(run, row, flagged_energies);
       found.push_back(std::move(run));
     } catch (const std::exception& error) {
       if (skipped != nullptr) ++(*skipped)[error.what()];

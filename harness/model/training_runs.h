@@ -42,27 +42,34 @@ struct StepWork {
 /// Errors: std::invalid_argument as place() and the traffic models.
 StepWork step_work(const Configuration& configuration, const Hierarchy& hierarchy);
 
-/// One row of a file that is a training step that ran.
-struct TrainingRun {
-  std::int64_t run_row = 0, machine_row = 0;
-  Configuration configuration;
-  StepWork work;
-  double step_s = 0;  ///< median over repetitions
-  int repetitions = 1;
-  std::vector<double> repeat_ratios;  ///< each repetition's time over the median, where there are several
-  std::map<std::string, double> energy_j;  ///< per step by provenance: "measured", "modelled"; absent if none
-  /// (b) per step by provenance, "measured" or "simulated"; by level_names(), L1 not counted.
-  std::map<std::string, std::vector<double>> counter_bytes;
-};
-
 /// Which of several repetitions' values stands for the configuration.
 enum class Statistic {
   kMedian,
   kQuickest,  ///< the least: what the machine can do when nobody interferes
 };
+const char* to_string(Statistic statistic);  ///< "median", "quickest"
+
+/// One row of a file that is a training step that ran.
+struct TrainingRun {
+  std::int64_t run_row = 0, machine_row = 0;
+  Configuration configuration;
+  StepWork work;
+  double step_s = 0;  ///< over repetitions: their median, or the quickest
+  int repetitions = 1;
+  Statistic statistic = Statistic::kMedian;  ///< of the repetitions
+  std::vector<double> repeat_ratios;  ///< each repetition's time over their median, where there are several
+  std::map<std::string, double> energy_j;  ///< per step by provenance: "measured", "modelled"; absent if none
+  /// (b) per step by provenance, "measured" or "simulated"; by level_names(), L1 not counted.
+  std::map<std::string, std::vector<double>> counter_bytes;
+};
+
 /// Repetitions of one configuration on one machine become one run.
 std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs,
                                            Statistic statistic = Statistic::kMedian);
+
+/// For each row of /machine the first one of the same machine: what a step costs depends on these columns;
+/// others (memory a virtual machine is lent, governor, kernel release) may change between sittings.
+std::vector<std::int64_t> same_machines(const std::vector<Row>& machines);
 
 /// The hierarchy a row of /machine describes.
 Hierarchy hierarchy_of(const Row& machine);
@@ -73,7 +80,9 @@ Configuration configuration_of(const Row& run);
 
 /// Rows with status ok of the training families. Rows this program cannot explain are counted in `skipped`
 /// by reason.
+/// @param flagged_energies take energies with quality flags as well; else such a row has a time only
 std::vector<TrainingRun> training_runs(const Contents& contents,
-                                       std::map<std::string, int>* skipped = nullptr);
+                                       std::map<std::string, int>* skipped = nullptr,
+                                       bool flagged_energies = false);
 
 }  // namespace mlpwatt::model

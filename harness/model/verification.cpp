@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <stdexcept>
 
@@ -11,6 +15,7 @@
 #include "harness/machine.h"
 #include "harness/options.h"
 #include "harness/run/run_one.h"
+#include "harness/text.h"
 #include "kernels/random.h"
 
 namespace mlpwatt::model {
@@ -42,6 +47,18 @@ TrainingRun measure(const Candidate& candidate, RunSettings settings, int repeti
 
 }  // namespace
 
+void add_verify_options(CLI::App& app, VerifyOptions& options) {
+  app.add_option("--repetitions", options.repetitions, "windows of each with --verify")
+      ->capture_default_str()
+      ->check(CLI::Range(3, 1000));
+  app.add_option("--window-s", options.window_s, "length of a window with --verify")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--dataset-source", options.dataset_source, "file, synthetic, auto")->capture_default_str();
+  app.add_option("--meters", options.meters, "that look on with --verify: auto, none, or names")
+      ->capture_default_str();
+}
+
 void summarise_pairs(Verification& v) {
   std::vector<double> savings;
   for (std::size_t i = 0; i < v.top.size(); ++i) savings.push_back(1 - v.top[i] / v.median.at(i));
@@ -60,6 +77,29 @@ void summarise_pairs(Verification& v) {
   v.saving_high95 = quantile(medians, 0.975);
 }
 
+std::string verification_text(const Verification& v) {
+  const char* unit = v.target == Target::kTime ? "s" : "J";
+  return fmt::format(
+      "measured, {} alternating windows each: {}{} against {}{} per datum; saving {:.1f} % ({:.1f} .. {:.1f} "
+      "%, 95 %), "
+      "predicted {:.1f} %",
+      v.top.size(), human_si(v.top_per_datum), unit, human_si(v.median_per_datum), unit, 100 * v.saving,
+      100 * v.saving_low95, 100 * v.saving_high95, 100 * v.predicted_saving);
+}
+
+nlohmann::ordered_json verification_json(const Verification& v) {
+  return {{"target", to_string(v.target)},
+          {"provenance", "measured"},
+          {"repetitions", v.top.size()},
+          {"top_per_datum", v.top_per_datum},
+          {"median_per_datum", v.median_per_datum},
+          {"saving", v.saving},
+          {"saving_low95", v.saving_low95},
+          {"saving_high95", v.saving_high95},
+          {"predicted_saving", v.predicted_saving},
+          {"winner_is_cheaper", v.holds()}};
+}
+
 Verification verify(const Candidate& top, const Candidate& median, const VerifyOptions& options,
                     std::ostream& progress) {
   RunSettings settings;
@@ -68,7 +108,12 @@ Verification verify(const Candidate& top, const Candidate& median, const VerifyO
   kernel.dataset_source = options.dataset_source;
   settings.kernel = to_run_options(kernel, settings.machine.hierarchy);
   settings.protocol.window_s = options.window_s;
-  settings.command = "mlpwatt recommend --verify";
+  settings.command = "mlpwatt, --verify";
+  PowerOptions power;
+  power.meters = options.meters;
+  power.config = read_meter_config("");
+  settings.power = std::make_shared<PowerSession>(power);
+  settings.power->be_idle_once();
   Verification v;
   std::vector<TrainingRun> tops, medians;
   for (int r = 0; r < options.repetitions; ++r) {

@@ -1,11 +1,18 @@
 #pragma once
-// A recommendation put to the test: the top and the median pick are run, window by window in turn, and what
-// is measured decides.
+// A prediction put to the test: two configurations (of a recommendation the top and the median pick, of a
+// question what is asked and what it is compared with) are run, window by window in turn, and what is
+// measured decides.
 
 #include <iosfwd>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 #include "harness/model/recommendation.h"
+
+namespace CLI {
+class App;
+}
 
 namespace mlpwatt::model {
 
@@ -13,7 +20,11 @@ struct VerifyOptions {
   int repetitions = 7;
   double window_s = 0.2;
   std::string dataset_source = "auto";
+  std::string meters = "auto";  ///< as mlpwatt run --meters; with a real one joules decide, else seconds
 };
+
+/// --repetitions --window-s --dataset-source --meters
+void add_verify_options(CLI::App& app, VerifyOptions& options);
 
 struct Verification {
   Target target = Target::kTime;    ///< what could be measured: energy where a meter gave it, else time
@@ -27,6 +38,10 @@ struct Verification {
 /// Errors: std::runtime_error when one of the two fails to run, with its reason.
 Verification verify(const Candidate& top, const Candidate& median, const VerifyOptions& options,
                     std::ostream& progress);
+
+/// One line: what was measured, beside what was predicted.
+std::string verification_text(const Verification& verification);
+nlohmann::ordered_json verification_json(const Verification& verification);
 
 /// The interval and median of 1 - top[i] / median[i] over pairs.
 void summarise_pairs(Verification& verification);

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <vector>
 
 namespace mlpwatt {
 namespace {
@@ -70,14 +71,25 @@ void put_into_place(const std::string& path) {
     const int error = errno;
     close(descriptor);
     if (synced != 0) fail(path, "cannot sync", error, 0);
-    if (rename(temporary.c_str(), path.c_str()) != 0)
-      fail(path, "cannot rename into place", errno, 0);
+    if (rename(temporary.c_str(), path.c_str()) != 0) fail(path, "cannot rename into place", errno, 0);
   } catch (...) {
     unlink(temporary.c_str());
     throw;
   }
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   sync_folder(folder.empty() ? "." : folder);
+}
+
+void make_folder_durably(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path path = fs::absolute(folder).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "folder/"
+  std::vector<fs::path> missing;
+  for (fs::path each = path; !fs::exists(each, error); each = each.parent_path()) missing.push_back(each);
+  fs::create_directories(path, error);
+  if (error) throw RecordError(folder + ": cannot make the folder: " + error.message());
+  for (const fs::path& made : missing) sync_folder(made.parent_path());
 }
 
 FileLock::FileLock(std::string path, const std::string& guarded, const std::string& busy)

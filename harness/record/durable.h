@@ -20,6 +20,10 @@ void write_durably(const std::string& path, std::string_view bytes);
 /// the temporary file is removed. Errors: RecordError.
 void put_into_place(const std::string& path);
 
+/// Makes a folder, with those above it, that is still there after a loss of power.
+/// Errors: RecordError.
+void make_folder_durably(const std::string& folder);
+
 /// One holder per lock file, on one host or over a network file system that has flock; released by the system
 /// when the process dies.
 class FileLock {

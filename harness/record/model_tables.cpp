@@ -61,9 +61,11 @@ const Table& model_tests_table() {
             {"ratio_low95", R, "1", "2.5 % quantile of predicted/recorded", "", "modelled"},
             {"ratio_high95", R, "1", "97.5 % quantile of predicted/recorded", "", "modelled"},
             {"repeat_sd", R, "1", "repeatability",
-             "Standard deviation of repetitions over their configuration's median: what no model can beat; "
-             "absent without repetitions.",
+             "Standard deviation of repetitions over their configuration's median: what no model of one "
+             "window can beat; absent without repetitions.",
              "measured"},
+            {"statistic", T, "", "statistic",
+             "Which of a configuration's repetitions stands for it: median, or quickest."},
         };
         columns.insert(columns.end(), own.begin(), own.end());
         return columns;
@@ -82,7 +84,7 @@ const Table& model_predictions_table() {
             {"run_row", I, "1", "run", "Row of /runs: the configuration's first repetition.", "", "runs"},
             {"held_out", T, "", "left out", "dataset, shape or size."},
             {"predicted", R, "1", "prediction", "Seconds or joules per step.", "modelled"},
-            {"ratio", R, "1", "predicted/recorded", "Over the median of the configuration's repetitions.",
+            {"ratio", R, "1", "predicted/recorded", "Over the statistic of the configuration's repetitions.",
              "modelled"},
         };
         columns.insert(columns.end(), own.begin(), own.end());

@@ -56,6 +56,8 @@ const Table& meters_table() {
           {"lag_s", R, "s", "lag", "How late a reading shows what happened.", "given"},
           {"timing_source", T, "", "source of period and lag",
            "assumed, declared, or measured by mlpwatt calibrate."},
+          {"lag_spread_s", R, "s", "standard uncertainty of the lag", "Where it was measured.", "measured"},
+          {"calibrated_utc", T, "", "date of the calibration", "Where period, lag and window were measured."},
           {"wrap_j", R, "J", "range of the counter", "It starts again after so much.", "given"},
           {"place", T, "", "place in the power chain", "AC inlet, DC bus, BMC, die, battery, model."},
       });

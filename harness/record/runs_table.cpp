@@ -71,6 +71,8 @@ std::vector<Column> time_columns() {
       {"check_error", R, "1", "error of the check", "Largest error against the reference before timing.",
        "measured"},
       {"check_bound", R, "1", "bound of the check", "What the error had to stay within.", "computed"},
+      {"idle_s", R, "s", "idle time", "Before the warm-up and after the window, each; for the meters.",
+       "given"},
       {"warm_up_s", R, "s", "warm-up time", "Until the step time was steady.", "measured"},
       {"warm_up_steps", O, "1", "warm-up steps", "Steps run before the window.", "measured"},
       {"duration_s", R, "s", "window", "First to last stamp of the window.", "measured"},

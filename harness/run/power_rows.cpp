@@ -16,6 +16,8 @@ std::string known_text(Known known) {
   return known == Known::kAssumed ? "assumed" : known == Known::kDeclared ? "declared" : "measured";
 }
 
+}  // namespace
+
 Row meter_row(const std::string& meter, const Channel& channel, const std::string& host) {
   Row row(meters_table());
   const auto if_known = [&](const char* column, double value) {
@@ -36,6 +38,8 @@ Row meter_row(const std::string& meter, const Channel& channel, const std::strin
   if_known("averaging_s", channel.averaging_s);
   row.set("lag_s", channel.lag_s);
   row.set("timing_source", known_text(std::min(channel.update_period_known, channel.lag_known)));
+  if_known("lag_spread_s", channel.lag_spread_s);
+  row.set("calibrated_utc", channel.calibrated_utc);
   if_known("wrap_j", channel.wrap_j);
   row.set("place", channel.place);
   return row;
@@ -73,44 +77,114 @@ Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed) {
   return row;
 }
 
+namespace {
+
 void set_total(Row& row, const TotalEnergy& total, std::int64_t steps) {
   const std::string suffix = "_" + to_string(total.provenance);
+  // What an earlier sum left is no part of this one.
   const auto set = [&](const std::string& name, double value) {
-    if (std::isfinite(value)) row.set(name + suffix, value);
+    row.set(name + suffix, std::isfinite(value) ? value : kAbsentReal);
   };
   const double n = static_cast<double>(steps);
   set("energy_j", total.gross.joules);
   set("power_w", total.gross.mean_w());
   set("step_energy_j", total.gross.joules / n);
-  if (std::isfinite(total.gross.joules)) {
-    set("energy_uncertainty_j", total.gross.uncertainty_j());
-    set("step_energy_uncertainty_j", total.gross.uncertainty_j() / n);
-  }
+  const double gross_u = std::isfinite(total.gross.joules) ? total.gross.uncertainty_j() : kAbsentReal,
+               net_u = std::isfinite(total.net.joules) ? total.net.uncertainty_j() : kAbsentReal;
+  set("energy_uncertainty_j", gross_u);
+  set("step_energy_uncertainty_j", gross_u / n);
   set("idle_power_w", total.idle_w);
   set("energy_above_idle_j", total.net.joules);
   set("step_energy_above_idle_j", total.net.joules / n);
-  if (std::isfinite(total.net.joules)) {
-    set("energy_above_idle_uncertainty_j", total.net.uncertainty_j());
-    set("step_energy_above_idle_uncertainty_j", total.net.uncertainty_j() / n);
-  }
+  set("energy_above_idle_uncertainty_j", net_u);
+  set("step_energy_above_idle_uncertainty_j", net_u / n);
 }
 
 }  // namespace
 
-void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
-  if (power.channels.empty()) return;
-  Row& row = record.run;
-  for (const auto* total : {&power.measured, &power.modelled})
+void append_samples(std::vector<Row>& samples, Row& energy, const Series& series, std::int64_t meter) {
+  const std::vector<Reading>& readings = series.readings;
+  const std::size_t every = std::max<std::size_t>(1, (readings.size() + kMostSamples - 1) / kMostSamples);
+  energy.set("samples_kept_every", static_cast<std::int64_t>(every));
+  for (std::size_t k = 0; k < readings.size(); ++k) {
+    // Reasons are few and are what one looks for.
+    if (k % every != 0 && readings[k].value) continue;
+    Row sample(samples_table());
+    sample.set("meter_row", meter);
+    sample.set("monotonic_s", readings[k].monotonic_s);
+    if (readings[k].value) sample.set("value", *readings[k].value);
+    sample.set("reason", readings[k].reason);
+    samples.push_back(std::move(sample));
+  }
+}
+
+ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seconds) {
+  ChannelEnergy known;
+  known.meter = meter.text("name");
+  Channel& channel = known.channel;
+  const auto real = [](const Row& row, const char* column) {
+    const double value = row.real(column);
+    return std::isnan(value) ? 0 : value;
+  };
+  channel.domain = energy.text("domain");
+  channel.parent = energy.text("parent");
+  channel.duplicate_of = meter.text("duplicate_of");
+  for (const Provenance each : {Provenance::kMeasured, Provenance::kModelled, Provenance::kSimulated})
+    if (to_string(each) == energy.text("provenance")) channel.provenance = each;
+  for (const ReadingKind each :
+       {ReadingKind::kEnergyCounter, ReadingKind::kInstantPower, ReadingKind::kAveragePower})
+    if (kind_text(each) == meter.text("kind")) channel.kind = each;
+  channel.accuracy_relative = real(meter, "accuracy_relative");
+  channel.accuracy_source = meter.text("accuracy_source");
+  channel.update_period_s = real(meter, "update_period_s");
+  const unsigned flags = flags_of(energy.text("flags"));
+  const auto fill = [&](Energy& part, const char* joules, const char* uncertainty, double random_j) {
+    part.joules = energy.real(joules);
+    part.seconds = seconds;
+    part.sampling_j = random_j;
+    const double u = real(energy, uncertainty);
+    part.accuracy_j = std::sqrt(std::max(0.0, u * u - random_j * random_j));
+    part.flags = flags;
+    part.reason = energy.text("reason");
+    part.distinct_updates = energy.integer("distinct_updates");
+    part.readings = energy.integer("readings");
+    part.failures = energy.integer("failures");
+    part.wraps = energy.integer("wraps");
+  };
+  const double random_j = real(energy, "energy_random_j");
+  fill(known.gross, "energy_j", "energy_uncertainty_j", random_j);
+  fill(known.net, "energy_above_idle_j", "energy_above_idle_uncertainty_j",
+       std::min(random_j, real(energy, "energy_above_idle_uncertainty_j")));
+  known.idle.watts = energy.real("idle_w");
+  known.idle.random_w = real(energy, "idle_uncertainty_w");
+  return known;
+}
+
+std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
+                                    const std::optional<ChannelEnergy>& rest, std::int64_t steps) {
+  const auto measured = total_energy(channels, Provenance::kMeasured),
+             modelled = total_energy(channels, Provenance::kModelled);
+  for (const auto* total : {&measured, &modelled})
     if (*total) set_total(row, **total, steps);
-  const TotalEnergy& headline = power.measured ? *power.measured : *power.modelled;
+  const TotalEnergy& headline = measured ? *measured : *modelled;
   unsigned flags = headline.gross.flags | headline.net.flags;
-  if (power.rest) flags |= power.rest->gross.flags & kExceedsNode;
+  if (rest) flags |= rest->gross.flags & kExceedsNode;
   row.set("energy_domains", headline.domains);
   row.set("energy_meters", headline.meters);
   row.set("energy_quality", flags_text(flags));
   row.set("energy_reason", headline.gross.reason);
   row.set("energy_updates", headline.gross.distinct_updates);
-  if (power.measured) row.set("ee_hpc_wg_level", power.ee_hpc_wg_level);
+  if (!measured) return headline.parts;
+  int level = 0;
+  for (const ChannelEnergy& each : channels) level = std::max(level, ee_hpc_wg_level(each));
+  row.set("ee_hpc_wg_level", level);
+  return headline.parts;
+}
+
+void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
+  if (power.channels.empty()) return;
+  Row& row = record.run;
+  const std::vector<std::size_t> parts = set_totals(row, power.channels, power.rest, steps);
   row.set("sampler_cpu_share", power.sampler_cpu_share);
 
   std::int64_t node = 0;
@@ -118,24 +192,10 @@ void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
     const ChannelEnergy& channel = power.channels[i];
     const auto meter = static_cast<std::int64_t>(record.meters.size());
     record.meters.push_back(meter_row(channel.meter, channel.channel, row.text("host")));
-    const auto& parts = headline.parts;
     const bool summed = std::find(parts.begin(), parts.end(), i) != parts.end();
     if (summed) node = meter;
     record.energies.push_back(energy_row(channel, meter, summed));
-    const std::vector<Reading>& readings = power.series[i].readings;
-    const std::size_t every = (readings.size() + kMostSamples - 1) / kMostSamples;
-    record.energies.back().set("samples_kept_every",
-                               static_cast<std::int64_t>(std::max<std::size_t>(1, every)));
-    for (std::size_t k = 0; k < readings.size(); ++k) {
-      // Reasons are few and are what one looks for.
-      if (k % every != 0 && readings[k].value) continue;
-      Row sample(samples_table());
-      sample.set("meter_row", meter);
-      sample.set("monotonic_s", readings[k].monotonic_s);
-      if (readings[k].value) sample.set("value", *readings[k].value);
-      sample.set("reason", readings[k].reason);
-      record.samples.push_back(std::move(sample));
-    }
+    append_samples(record.samples, record.energies.back(), power.series[i], meter);
   }
   if (power.rest) record.energies.push_back(energy_row(*power.rest, node, false));
 }

@@ -14,6 +14,21 @@ inline constexpr std::size_t kMostSamples = 2000;
 
 /// @param steps of the window; the record's host must be set
 void set_power(Record& record, const WindowPower& power, std::int64_t steps);
+
+// The parts of it, for what is attached to a finished file.
+
+Row meter_row(const std::string& meter, const Channel& channel, const std::string& host);
+/// @param meter row of /meters (or place in the record's)
+Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed);
+/// What /energies and /meters keep of a channel: enough to add it up with others once more.
+/// @param seconds of the window
+ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seconds);
+/// The energy columns of a row of /runs from all its channels. @return those that were summed
+std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
+                                    const std::optional<ChannelEnergy>& rest, std::int64_t steps);
+/// Rows of /samples; says in `energy` how many are kept.
+void append_samples(std::vector<Row>& samples, Row& energy, const Series& series, std::int64_t meter);
+
 void set_machine_state(Row& row, const MachineState& before, const MachineState& after);
 /// Of the GPU that the row's device_uuid names; held back at either end, it is flagged in the row's quality.
 void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vector<GpuState>& after);

@@ -251,7 +251,10 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   }
   row.set("binding", thread_binding());  // now that the kernel's threads are there
   PowerSession* power = settings.power.get();
-  if (power != nullptr) power->be_idle(power->idle_s());
+  if (power != nullptr) {
+    row.set("idle_s", power->idle_s());
+    power->be_idle(power->idle_s());
+  }
   const WarmUp warm = warm_up(*kernel, settings.protocol, clock);
   const bool simulate = settings.simulate && settings.simulate(benchmark, cost);
   CounterSession counters(settings.counters, counter_request(benchmark, settings, simulate));

@@ -133,6 +133,14 @@ std::string summary_of_trouble(const std::vector<Row>& rows) {
     else if (row.text("status") != "ok")
       text += fmt::format("{}: {}: {}\n", row.text("status"), row.text("name"), row.text("reason"));
   }
+  std::map<std::string, std::vector<std::string>> flagged;
+  for (const Row& row : rows)
+    if (const std::string& quality = row.text("energy_quality"); !quality.empty() && quality != "ok")
+      flagged[quality + (row.text("energy_reason").empty() ? "" : ": " + row.text("energy_reason"))]
+          .push_back(row.text("name"));
+  // one line a kind of trouble: a slow meter flags every run of a quick suite
+  for (const auto& [what, names] : flagged)
+    text += fmt::format("energy of {} run(s) flagged {}; the first: {}\n", names.size(), what, names.front());
   for (const auto& [reason, names] : unavailable)
     text += fmt::format("unavailable here ({}): {}{}\n", names.size(), reason,
                         names.size() == 1 ? "; " + names.front() : "");

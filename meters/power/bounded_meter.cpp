@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <time.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -41,6 +44,8 @@ struct BoundedMeter::Worker {
   MeterProbe::State failure_state = MeterProbe::State::kFaulty;
   std::string remedy;
 
+  std::atomic<double> cpu_s{0};  ///< of the thread so far
+
   // of the thread alone
   Clock::time_point last_begin = Clock::time_point::min();
 
@@ -54,6 +59,9 @@ struct BoundedMeter::Worker {
       lock.unlock();
       std::vector<Reading> readings;
       const std::string failure = worker->ask(until, readings);
+      timespec used{};
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+      worker->cpu_s = static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
       lock.lock();
       worker->readings = std::move(readings);
       worker->failure = failure;
@@ -121,6 +129,8 @@ BoundedMeter::~BoundedMeter() {
   else
     worker_->thread.join();
 }
+
+double BoundedMeter::cpu_s() const { return worker_->cpu_s; }
 
 std::unique_ptr<Meter> BoundedMeter::answering(std::string name, std::vector<Channel> channels,
                                                std::shared_ptr<Device> device, BoundedOptions options,

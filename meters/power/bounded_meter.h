@@ -58,6 +58,7 @@ class BoundedMeter final : public Meter {
   std::vector<Reading> read(double timeout_s) override;
   double poll_period_s() const override { return options_.poll_period_s; }
   bool slow() const override { return true; }
+  double cpu_s() const override;
 
  private:
   struct Worker;

@@ -44,6 +44,8 @@ struct Channel {
   double averaging_s = 0;  ///< of kAveragePower, or the window an instant reading looks at
   double lag_s = 0;        ///< how late a reading shows what happened
   Known lag_known = Known::kAssumed;
+  double lag_spread_s = 0;       ///< standard uncertainty of a measured lag; 0 = not known
+  std::string calibrated_utc;    ///< when period, lag and window were measured; "" = never
   double resolution = 0;         ///< quantum, in the unit of the reading (W or J); 0 = not known
   double accuracy_relative = 0;  ///< standard uncertainty is this / sqrt(3); 0 = not known
   double accuracy_absolute_w = 0;
@@ -78,6 +80,8 @@ class Meter {
   virtual double poll_period_s() const = 0;
   /// Reads that may block (network, BMC) get a sampler thread of their own.
   virtual bool slow() const = 0;
+  /// Processor time of threads of its own so far; may be asked while a read goes on.
+  virtual double cpu_s() const { return 0; }
 };
 
 struct MeterProbe {

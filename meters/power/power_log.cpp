@@ -169,6 +169,21 @@ std::optional<LoggedPower> PowerLogReader::take(std::string line) {
   return reading;
 }
 
+std::vector<std::string> nodes_of_power_log(const std::string& path) {
+  std::ifstream in(path);
+  if (!in)
+    throw std::invalid_argument(fmt::format("power log '{}' cannot be read: {}", path, strerror(errno)));
+  std::vector<std::string> nodes;
+  for (std::string line; std::getline(in, line);) {
+    line = stripped(line);
+    const auto first = line.find(','), second = line.find(',', first + 1);
+    if (first == std::string::npos || line.front() == '#' || line.starts_with("timestamp")) continue;
+    const std::string node = stripped(line.substr(first + 1, second - first - 1));
+    if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
+  }
+  return nodes;
+}
+
 std::vector<LoggedPower> read_power_log(const std::string& path, const PowerLogFormat& format) {
   std::ifstream in(path);
   if (!in)

@@ -56,6 +56,9 @@ class PowerLogReader {
   double last_wall_s_ = -1e300;
 };
 
+/// Names in the node column, in order of appearance. Errors: std::invalid_argument when it cannot be read.
+std::vector<std::string> nodes_of_power_log(const std::string& path);
+
 /// A whole log, ordered by time; equal stamps once. Errors: std::invalid_argument naming file and line.
 std::vector<LoggedPower> read_power_log(const std::string& path, const PowerLogFormat& format);
 

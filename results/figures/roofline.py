@@ -13,9 +13,12 @@ def ceilings(results, row, threads):
     stream, fma = results.family("stream"), results.family("fma")
     peak = np.nan
     if len(fma):
-        mine = (results.machine_of(fma) == row) & (fma.number("threads") == threads)
-        if mine.any():
-            peak = np.nanmax(fma.number("flops_per_s")[mine])
+        mine = results.machine_of(fma) == row
+        exact = mine & (fma.number("threads") == threads)
+        if exact.any():
+            peak = np.nanmax(fma.number("flops_per_s")[exact])
+        elif mine.any():  # registers are each core's own
+            peak = np.nanmax((fma.number("flops_per_s") / fma.number("threads"))[mine]) * threads
     lines = []
     if len(stream):
         mine = (results.machine_of(stream) == row) & (stream.number("threads") == threads)
@@ -34,34 +37,36 @@ def ceilings(results, row, threads):
     return lines, peak
 
 
-def draw(results):
-    ok = results.ok()
-    machine = results.machine_of(ok)
-    pick = None
+def roofs_of(results):
+    """[(machine, threads, [(level, bytes/s)], FLOP/s)] of the first machine that was probed, few threads first."""
+    stream = results.family("stream")
     for row in results.machines:
-        for threads in sorted({t for t in ok.number("threads") if t == t}, reverse=True):
+        mine = results.machine_of(stream) == row if len(stream) else np.zeros(0, dtype=bool)
+        found = []
+        for threads in sorted({t for t in stream.number("threads")[mine] if t == t}):
             lines, peak = ceilings(results, row, threads)
             if lines and peak == peak:
-                pick = (row, int(threads), lines, peak)
-                break
-        if pick:
-            break
-    if not pick:
-        raise NotHere("No cpu/fma and cpu/stream runs on the same number of threads in these files; make roofline "
-                      "records them.")
-    row, threads, lines, peak = pick
-    figure, axes = style.new()
+                found.append((row, int(threads), lines, peak))
+        if found:
+            return found
+    raise NotHere("No cpu/fma and cpu/stream runs of one machine in these files; make roofline records them.")
+
+
+def draw_roof(axes, results, row, threads, lines, peak):
+    ok = results.ok()
     x = 2.0 ** np.linspace(-6, 14, 200)
     for index, (level, bandwidth) in enumerate(lines):
         axes.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=style.COLOURS[index % 6], linewidth=1.5,
                   label=f"{level} {bandwidth / 1e9:.3g} GB/s")
-    work = ok.where((machine == row) & (ok.number("flops") > 0) & (ok.number("threads") == threads))
-    intensity = work.number("flops") / (work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes"))
+    work = ok.where((results.machine_of(ok) == row) & (ok.number("flops") > 0) & (ok.number("threads") == threads))
+    moved = work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes")
+    intensity = work.number("flops") / np.where(moved > 0, moved, np.nan)
     families = work.text("family")
-    for index, family in enumerate(sorted({f for f in families if not f.endswith(("fma", "stream", "chase"))})):
+    kernels = sorted({f for f in families if not f.endswith(("fma", "stream", "chase"))})
+    for index, family in enumerate(kernels):
         mine = families == family
         axes.plot(intensity[mine], work.number("flops_per_s")[mine] / 1e9, linestyle="", alpha=0.6, markersize=4,
-                  label=family, **style.series(index))
+                  label=family, **style.series(index + len(lines)))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xlim(2.0**-6, 2.0**14)
@@ -69,7 +74,17 @@ def draw(results):
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("FLOPs per compulsory byte")
     axes.set_ylabel("GFLOP/s")
+    axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.4g} GFLOP/s", fontsize=10, loc="left")
     axes.legend(fontsize=8, loc="lower right")
-    return figure, (f"{results.machine_name(row)}, {threads} thread(s). Roofs: highest of the fma probe ({peak / 1e9:.4g} GFLOP/s) and "
-                    "bandwidth of each level from the stream probe. A kernel above a level's roof is served by a "
-                    "nearer level."), "measured"
+    return sum(family in kernels for family in families)
+
+
+def draw(results):
+    roofs = roofs_of(results)
+    roofs = [roofs[0], roofs[-1]] if len(roofs) > 1 else roofs
+    figure, grid = style.new(columns=len(roofs), squeeze=False)
+    kernels = sum(draw_roof(axes, results, *roof) for axes, roof in zip(grid.flat, roofs))
+    return figure, (f"{results.machine_name(roofs[0][0])}. Roofs: the fma probe (its rate per thread where it ran on another "
+                    "number of them) and bandwidth of each level from the stream probe. A kernel above a level's roof is "
+                    f"served by a nearer level. {kernels} runs of kernels stand under the roofs of their number of threads."
+                    ), "measured"

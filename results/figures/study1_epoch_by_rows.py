@@ -16,7 +16,10 @@ def draw(results):
     rows = training_rows(runs)
     epoch = datum * rows
     figure, axes = style.new()
-    style.band(axes, rows, epoch, 0, "each run, median and quartiles by dataset")
+    x, middle, low, high = style.medians_by(rows, epoch)
+    axes.plot(rows, epoch, linestyle="", alpha=0.18, markersize=3, **style.series(0))
+    axes.errorbar(x, middle, [middle - low, high - middle], linestyle="", markersize=5, capsize=3, linewidth=1.2,
+                  label="each dataset: runs, median, quartiles", **style.series(0))
     slope = np.nanmedian(datum)
     line = np.array([np.nanmin(rows), np.nanmax(rows)])
     axes.plot(line, slope * line, color=style.COLOURS[1], linestyle="--",
@@ -27,6 +30,6 @@ def draw(results):
     axes.legend()
     datasets = len(set(runs.text("dataset")))
     low, high = np.nanpercentile(datum, [25, 75])
-    return figure, (f"Median {style.si(slope)}{unit} per training row, quartiles {style.si(low)} to {style.si(high)}{unit}, "
+    return figure, (f"Median {style.si(slope)}{unit} per training row, quartiles {style.si(low)}{unit} to {style.si(high)}{unit}, "
                     f"over {len(runs)} runs of {datasets} dataset(s). The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
                     "9.5 mJ (7.7 to 13.8) on its GPU nodes, with TensorFlow and whole-node meters."), provenance

@@ -30,6 +30,7 @@ def draw(results):
     style.band(right, depth, relative, 1, "median and quartiles by depth")
     right.axhline(1, color="#555555", linewidth=0.8)
     right.set_yscale("log", base=2)
+    right.set_xticks([d for d in np.unique(depth) if d == d])
     right.set_xlabel("depth [dense layers]")
     right.set_ylabel("relative to the median network of the same size")
     right.legend()

@@ -9,28 +9,59 @@ TITLE = "5. Cost to a target test loss by working set"
 LEVELS = 12
 
 
+def network_key(runs, row):
+    return tuple([runs.text(name)[row] for name in ("dataset", "shape")]
+                 + [runs.number(name)[row] for name in ("size", "depth", "batch")])
+
+
+def energy_of_steps(results, provenance):
+    """{network: joules a step} from the training steps that a meter (or a model of power) looked on."""
+    runs = results.training()
+    energy = runs.number(f"step_energy_j_{provenance}")
+    found = {}
+    for row in np.flatnonzero(energy > 0):
+        found.setdefault(network_key(runs, row), []).append(energy[row])
+    return {key: float(np.median(values)) for key, values in found.items()}
+
+
+def energies(results):
+    """({run row: joules a second of training}, provenance): by the training's own meter, else by the recorded steps of
+    the same network, whose number an epoch is known."""
+    runs = results.runs
+    curves_of = np.unique(results.curves.number("run_row").astype(int))
+    for provenance in ("measured", "modelled"):
+        own = runs.number(f"step_energy_j_{provenance}") / runs.number("step_s")
+        power = {run: own[run] for run in curves_of if own[run] > 0}
+        steps = energy_of_steps(results, provenance)
+        for run in curves_of:
+            joules = steps.get(network_key(runs, run))
+            if run not in power and joules and runs.number("step_s")[run] > 0:
+                power[run] = joules / runs.number("step_s")[run]
+        if len(power) >= 2:
+            return power, provenance
+    return {}, ""
+
+
 def cost_to_losses(results):
-    """Per dataset: targets and, for each trained network, the cost when it first reached each of them."""
+    """Per dataset the trained networks, each with its losses and the cost it had reached them at; and the unit."""
     curves, runs = results.curves, results.runs
     if not len(curves):
         raise NotHere("No training curve in these files; mlpwatt train --out FILE records some.")
-    step = runs.number("step_s")
+    power, provenance = energies(results)
     found = {}
-    unit = "J" if np.any(runs.number("step_energy_j_measured") > 0) else "s"
     run_rows = curves.number("run_row").astype(int)
     for run in np.unique(run_rows):
         mine = run_rows == run
-        losses = np.minimum.accumulate(curves.number("test_loss")[mine])
+        losses = np.minimum.accumulate(np.nan_to_num(curves.number("test_loss")[mine], nan=np.inf))
         seconds = curves.number("total_seconds")[mine]
-        power = (runs.number("step_energy_j_measured")[run] / step[run]) if unit == "J" else 1.0
-        if not power == power:
+        if (provenance and run not in power) or not np.isfinite(losses[0]):
             continue
-        found.setdefault(runs.text("dataset")[run], []).append((run, losses, seconds * power))
-    return found, unit
+        found.setdefault(runs.text("dataset")[run], []).append((run, losses, seconds * power.get(run, 1.0)))
+    return found, "J" if provenance else "s", provenance
 
 
 def draw(results):
-    found, unit = cost_to_losses(results)
+    found, unit, provenance = cost_to_losses(results)
     points = {letter: [] for letter in "lfb"}
     compared = 0
     for dataset, trainings in found.items():
@@ -59,12 +90,17 @@ def draw(results):
         style.band(axes, octave, ratios, index, "median and quartiles")
         x, middle, _, _ = style.medians_by(octave, ratios)
         if len(x):
-            texts.append(f"{letter} at {style.bytes_text(x[np.argmin(middle)])}")
+            best = int(np.argmin(middle))
+            texts.append(f"{letter} at {style.bytes_text(x[best])}")
+            axes.plot(x[best], middle[best], marker="*", markersize=15, color="black", linestyle="", zorder=5,
+                      label=f"least: {style.bytes_text(x[best])}")
+            axes.legend(fontsize=8)
         axes.set_yscale("log", base=2)
         style.size_axis(axes, f"working set {letter} [bytes]")
         if results.machines:
             style.capacity_lines(axes, results.capacities(results.machines[0]))
     grid[0].set_ylabel("cost to the loss, over the best network's")
-    provenance = "measured" if unit == "J" else "measured (seconds; no energy in these files)"
+    if unit == "s":
+        provenance = "measured (seconds; no energy in these files)"
     return figure, (f"{compared} target losses over {len(found)} dataset(s). The minimum of the median lies for "
                     + ", ".join(texts) + ". The study: with f near L2 (GPU) or between L2 and L3 (CPU)."), provenance

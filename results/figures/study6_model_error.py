@@ -7,7 +7,7 @@ from results import NotHere
 
 ORDER = 60
 TITLE = "6. The model's errors, unseen"
-STUDY_SD = 0.27
+STUDY_SD = (("CPU", 0.27, ":"), ("GPU", 0.08, "--"))
 
 
 def draw(results):
@@ -32,8 +32,9 @@ def draw(results):
                   color=style.COLOURS[index], label=f"{kind} left out: sd {np.std(ratio, ddof=1):.3f}")
         texts.append(f"{kind} {np.std(ratio, ddof=1):.3f}")
     x = np.linspace(0, 2, 200)
-    left.plot(x, np.exp(-0.5 * ((x - 1) / STUDY_SD) ** 2) / (STUDY_SD * np.sqrt(2 * np.pi)), color="#777777",
-              linestyle=":", label=f"the study's CPU spread, {STUDY_SD}")
+    for name, sd, line in STUDY_SD:
+        left.plot(x, np.exp(-0.5 * ((x - 1) / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), color="#777777", linestyle=line,
+                  linewidth=1, label=f"the study's {name} spread, {sd}")
     left.set_xlabel("predicted / recorded")
     left.set_ylabel("density")
     left.legend(fontsize=8)

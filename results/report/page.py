@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from style import bytes_text
+from style import bytes_text, si
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -16,7 +16,7 @@ table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}th,td{text-align:l
 border-bottom:1px solid #e5e5e5;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .provenance{display:inline-block;font-size:.8rem;padding:0 .5rem;border:1px solid #888;border-radius:.6rem}
 .missing{color:#555;background:#f6f6f6;padding:.6rem .8rem}nav{font-size:.9rem}nav a{margin-right:.9rem}
-footer{margin-top:3rem;color:#555;font-size:.85rem}
+.wide{overflow-x:auto}.wide table{font-size:.8rem}footer{margin-top:3rem;color:#555;font-size:.85rem}
 """
 
 
@@ -105,8 +105,9 @@ def model_table(results):
                              model.text("unit")[i],
                              " ".join(filter(None, (model.text("state")[i], model.text("reason")[i])))])
     repeat = tests.number("repeat_sd")
-    noise = (f"<p>Repetitions of one configuration scatter by {np.nanmedian(repeat):.3f}: what no model can beat."
-             "</p>" if np.any(np.isfinite(repeat)) else "")
+    statistic = ", ".join(sorted({name for name in tests.text("statistic") if name}))
+    noise = (f"<p>Repetitions of one configuration scatter by {np.nanmedian(repeat):.3f} about their median; fitted: "
+             f"the {esc(statistic)} of them.</p>" if np.any(np.isfinite(repeat)) else "")
     return ('<section id="model-table"><h2>The model, tested</h2><p><span class="provenance">modelled</span> Every '
             "line left whole datasets, shapes or size octaves out in turn and predicted them.</p>"
             + table(rows, numeric=(3, 4, 5, 6)) + noise
@@ -123,7 +124,32 @@ def best_forms(tests):
     return {target: min(forms, key=forms.get) for target, forms in worst.items() if forms}
 
 
-def page(results, sections, sources):
+def advice_section(advice):
+    """The network the model would take of each size, and why."""
+    if not advice:
+        return ('<section id="recommendations"><h2>Recommendations</h2><p class="missing">No fitted model of training '
+                "steps in these files: mlpwatt fit FILE makes one, mlpwatt recommend asks it.</p></section>")
+    rows = [["dataset", "parameters", "take", "per datum (modelled)", "95 % interval", "the median network", "saves",
+             "working sets in", "mainly by"]]
+    for one in advice:
+        unit = "s" if one["target"] == "time" else "J"
+        best, median = one["best"], one["median"]
+        rows.append([one["dataset"], f"{best['parameters']:,}", network_text(best), f"{si(best['per_datum'])}{unit}",
+                     f"{si(best['per_datum_low95'])}{unit} .. {si(best['per_datum_high95'])}{unit}",
+                     f"{network_text(median)}: {si(median['per_datum'])}{unit}", f"{100 * one['saving']:.0f} %",
+                     ", ".join(f"{name} {level}" for name, level in best["working_set_levels"].items()), one["why"]])
+    return ('<section id="recommendations"><h2>Recommendations</h2><p><span class="provenance">modelled</span> Of all '
+            "shapes and depths with the same number of parameters (within 10 %) at batch 256, the one a training datum is "
+            "predicted to cost least with. mlpwatt recommend --verify runs it beside the median one.</p>"
+            f'<div class="wide">{table(rows, numeric=(1, 3, 6))}</div></section>')
+
+
+def network_text(network):
+    return (f"{network['shape'].replace('_', ' ')}, {network['depth']} layers ({network['algorithm']}, "
+            f"{network['threads']} thread{'s' if network['threads'] != 1 else ''})")
+
+
+def page(results, sections, sources, advice):
     runs = results.runs
     statuses = collections.Counter(runs.text("status"))
     summary = ", ".join(f"{count} {name or 'without status'}" for name, count in statuses.most_common())
@@ -135,6 +161,7 @@ def page(results, sections, sources):
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
             f"<h1>What training these networks cost</h1><p>{len(runs)} runs ({esc(summary)}).</p>"
             f"{machines(results)}{several}<h2>Measured, modelled, simulated</h2>{provenance_table(results)}"
-            f'<nav>{links}<a href="#model-table">The model, tested</a></nav>'
-            f"{''.join(sections)}{model_table(results)}"
+            f'<nav>{links}<a href="#model-table">The model, tested</a>'
+            f'<a href="#recommendations">Recommendations</a></nav>'
+            f"{''.join(sections)}{model_table(results)}{advice_section(advice)}"
             f"<footer>From {esc(sources)}. Program: {esc(commits)}. Made by mlpwatt report.</footer></body></html>\n")

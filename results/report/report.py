@@ -1,6 +1,6 @@
 """One self-contained page from results files, and every figure as SVG and PNG beside it.
 
-    /usr/bin/python3 report.py OUT.html [--figures FOLDER] [--only NAME] FILE...
+    /usr/bin/python3 report.py OUT.html [--figures FOLDER] [--advice JSON] [--only NAME] FILE...
 
 Figures are found, not listed: each results/figures/NAME.py has ORDER, TITLE and draw(results), which returns
 (figure, caption, provenance) or raises NotHere(reason). `mlpwatt report` runs this file.
@@ -12,6 +12,7 @@ import hashlib
 import html
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import sys
@@ -43,7 +44,7 @@ def stamp(figure, provenance, sources):
 
 def render(figure, folder, name):
     images = {}
-    for kind in ("svg", "png"):
+    for kind in ("svg", "png") if folder else ("svg",):
         out = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(out, format=kind, metadata=metadata, dpi=150)
@@ -59,6 +60,7 @@ def main(argv):
     parser.add_argument("out")
     parser.add_argument("files", nargs="+")
     parser.add_argument("--figures", help="folder for the SVG and PNG files")
+    parser.add_argument("--advice", help="JSON: what the files' models advise")
     parser.add_argument("--only", action="append", help="a figure's name; may be given again")
     options = parser.parse_args(argv)
     for path in options.files:
@@ -90,7 +92,8 @@ def main(argv):
         images = render(figure, options.figures, module.NAME)
         data = base64.b64encode(images["svg"]).decode()
         sections.append(page.figure(module.NAME, module.TITLE, caption, provenance, data))
-    text = page.page(results, sections, sources)
+    advice = json.loads(pathlib.Path(options.advice).read_text(encoding="utf-8")) if options.advice else []
+    text = page.page(results, sections, sources, advice)
     temporary = pathlib.Path(options.out).with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, options.out)

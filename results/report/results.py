@@ -127,11 +127,11 @@ class Results:
         return runs
 
     def training(self):
-        """Training steps that ran."""
+        """Training steps that ran; not the twins, which are slow on purpose."""
         runs = self.ok()
-        families = runs.text("family")
-        steps = runs.number("step_s")
-        return runs.where(np.array([f.endswith("mlp_train") for f in families], dtype=bool) & (steps > 0))
+        plain = [family.endswith("mlp_train") and not algorithm.startswith("twin")
+                 for family, algorithm in zip(runs.text("family"), runs.text("algorithm"))]
+        return runs.where(np.array(plain, dtype=bool) & (runs.number("step_s") > 0))
 
     def family(self, name):
         runs = self.ok()

@@ -8,8 +8,10 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <tuple>
 #include <vector>
 
+#include "cpu/gemm/blocking_search.h"
 #include "kernels/kernel.h"
 #include "kernels/reference.h"
 
@@ -42,14 +44,16 @@ struct Case {
   GemmProblem problem;
   Isa isa;
   int threads;
-  bool other_resident;  ///< keep the other operand's strip in L1 than the blocking chose
+  unsigned pick = 0;  ///< 0: the blocking that the model chooses; else one of all candidates
 };
+
+GemmBlocking blocking_of(const Case& c);
 
 std::string describe(const Case& c) {
   return std::string("layout ") + std::to_string(static_cast<int>(c.problem.layout)) + " " +
          std::to_string(c.problem.m) + "x" + std::to_string(c.problem.n) + "x" + std::to_string(c.problem.k) +
-         " " + isa_name(c.isa) + " threads " + std::to_string(c.threads) +
-         (c.other_resident ? " other operand resident" : "");
+         " " + isa_name(c.isa) + " threads " + std::to_string(c.threads) + " " +
+         describe_blocking(blocking_of(c), c.threads);
 }
 
 Hierarchy small_hierarchy() {
@@ -58,6 +62,11 @@ Hierarchy small_hierarchy() {
   h.cores = 3;
   h.levels = {{"L1", 8 << 10}, {"L2", 32 << 10}, {"L3", 1 << 20}};
   return h;
+}
+
+GemmBlocking blocking_of(const Case& c) {
+  const auto all = all_gemm_blockings(c.problem, micro_kernels(c.isa), c.threads, small_hierarchy());
+  return all[c.pick % all.size()];
 }
 
 struct Operands {
@@ -82,11 +91,7 @@ Operands make_operands(const GemmProblem& p, std::mt19937_64& random, bool integ
 }
 
 void run_case(const Case& c, const Operands& o, Guarded& out, const Epilogue& epilogue = {}) {
-  GemmBlocking blocking = choose_gemm_blocking(c.problem, micro_kernels(c.isa), c.threads, small_hierarchy());
-  if (c.other_resident)
-    blocking.resident = blocking.resident == GemmBlocking::Resident::kA ? GemmBlocking::Resident::kB
-                                                                        : GemmBlocking::Resident::kA;
-  Gemm gemm(c.problem, c.isa, c.threads, blocking);
+  Gemm gemm(c.problem, c.isa, c.threads, blocking_of(c));
   ASSERT_EQ(gemm.kernels().isa, c.isa) << "another instruction set ran";
   run_team(c.threads, [&](const TeamMember& member) {
     gemm.run(member, o.a.data(), o.a.ld, o.b.data(), o.b.ld, out.data(), out.ld, epilogue);
@@ -117,12 +122,13 @@ std::vector<Case> all_cases(unsigned seed, int count) {
     const GemmBlocking blocking =
         choose_gemm_blocking({GemmLayout::kNN, 999, 999, 999}, kernels, 1, small_hierarchy());
     std::vector<std::int64_t> ms = {1, 2, 3, 7, 13, 31}, ns = {1, 3, 5, 17, 97}, ks = {1, 2, 11, 61};
-    for (const auto s : sizes_around(kernels.mr)) ms.push_back(s);
-    for (const auto s : sizes_around(2 * kernels.mr)) ms.push_back(s);
-    for (const auto s : sizes_around(kernels.nr)) ns.push_back(s);
-    for (const auto s : sizes_around(kernels.lanes)) ns.push_back(s);
+    for (const int most : kernels.most_rows)
+      for (const int strips : {1, 2})
+        for (const auto s : sizes_around(strips * most)) ms.push_back(s);
+    for (int vectors = 1; vectors <= MicroKernels::kMostVectors + 1; ++vectors)
+      for (const auto s : sizes_around(vectors * kernels.lanes)) ns.push_back(s);
     const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
-    for (const auto s : sizes_around(blocking.strips_in_l2 * (b_stays ? kernels.mr : kernels.nr)))
+    for (const auto s : sizes_around(blocking.strips_in_l2 * (b_stays ? blocking.mr : blocking.nr)))
       (b_stays ? ms : ns).push_back(s);
     for (const auto s : sizes_around(blocking.kc)) ks.push_back(s);
     ks.push_back(2 * blocking.kc + 1);
@@ -132,7 +138,8 @@ std::vector<Case> all_cases(unsigned seed, int count) {
       p.m = std::max<std::int64_t>(1, ms[random() % ms.size()]);
       p.n = std::max<std::int64_t>(1, ns[random() % ns.size()]);
       p.k = std::max<std::int64_t>(1, ks[random() % ks.size()]);
-      cases.push_back({p, isa, static_cast<int>(1 + random() % 3), random() % 2 == 1});
+      cases.push_back({p, isa, static_cast<int>(1 + random() % 4),
+                       static_cast<unsigned>(random() % 4 == 0 ? 0 : random())});
     }
   }
   return cases;
@@ -140,7 +147,7 @@ std::vector<Case> all_cases(unsigned seed, int count) {
 
 TEST(Gemm, SmallIntegersAgreeToTheBit) {
   std::mt19937_64 random(7);
-  for (const Case& c : all_cases(11, 150)) {
+  for (const Case& c : all_cases(11, 250)) {
     Operands o = make_operands(c.problem, random, true);
     Guarded out(c.problem.m, c.problem.n, 7);
     run_case(c, o, out);
@@ -151,7 +158,7 @@ TEST(Gemm, SmallIntegersAgreeToTheBit) {
 
 TEST(Gemm, RandomFloatsStayWithinTheRoundingBound) {
   std::mt19937_64 random(8);
-  for (const Case& c : all_cases(12, 80)) {
+  for (const Case& c : all_cases(12, 120)) {
     Operands o = make_operands(c.problem, random, false);
     Guarded out(c.problem.m, c.problem.n, 7);
     run_case(c, o, out);
@@ -163,7 +170,7 @@ TEST(Gemm, RandomFloatsStayWithinTheRoundingBound) {
 
 TEST(Gemm, EveryEpilogueMatchesItsFormula) {
   std::mt19937_64 random(9);
-  for (const Case& c : all_cases(13, 60)) {
+  for (const Case& c : all_cases(13, 100)) {
     const auto [layout, m, n, k] = c.problem;
     Operands o = make_operands(c.problem, random, true);
     std::vector<float> bias(n);
@@ -237,18 +244,99 @@ TEST(Gemm, EveryEpilogueMatchesItsFormula) {
   }
 }
 
-TEST(Gemm, RerunsAndTeamSizesAreBitEqual) {
+TEST(Gemm, RerunsAreBitEqualForEveryTeam) {
   std::mt19937_64 random(10);
   const GemmProblem problem{GemmLayout::kTN, 67, 129, 301};
   const Operands o = make_operands(problem, random, false);
-  Guarded first(problem.m, problem.n, 1);
-  run_case({problem, available_isas().back(), 1}, o, first);
-  for (const int threads : {1, 2, 3})
-    for (int repeat = 0; repeat < 3; ++repeat) {
-      Guarded again(problem.m, problem.n, 1);
-      run_case({problem, available_isas().back(), threads}, o, again);
-      ASSERT_EQ(first.storage, again.storage) << threads << " threads";
+  for (const int threads : {1, 2, 3, 4})
+    for (const unsigned pick : {0u, 7u, 23u}) {
+      Guarded first(problem.m, problem.n, 1);
+      run_case({problem, available_isas().back(), threads, pick}, o, first);
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        Guarded again(problem.m, problem.n, 1);
+        run_case({problem, available_isas().back(), threads, pick}, o, again);
+        ASSERT_EQ(first.storage, again.storage) << threads << " threads";
+      }
     }
+}
+
+/// All heights and widths of all register tiles, one by one: sums of small integers, accumulated or not, with
+/// A along the tile or across it, and not a float beyond the tile.
+TEST(MicroKernel, EveryTileIsExactInsideItsBounds) {
+  constexpr int kDepth = 13, kLd = 80;
+  std::mt19937_64 random(3);
+  for (const Isa isa : available_isas()) {
+    const MicroKernels& kernels = micro_kernels(isa);
+    std::vector<float> a(64 * kDepth), b(kDepth * kLd);
+    for (float& x : a) x = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    for (float& x : b) x = static_cast<float>(static_cast<int>(random() % 9) - 4);
+    for (int columns = 1; columns <= MicroKernels::kMostVectors * kernels.lanes; ++columns)
+      for (int rows = 1; rows <= kernels.most_rows[(columns - 1) / kernels.lanes]; ++rows)
+        for (const bool along : {false, true})
+          for (const bool accumulate : {false, true})
+            for (const int k : {0, 1, 2, 3, 4, 5, kDepth}) {
+              std::vector<float> c((rows + 1) * kLd, 2.0f);
+              const std::int64_t a_row = along ? 1 : kDepth, a_col = along ? 64 : 1;
+              kernels.tile(rows, columns, k, a.data(), a_row, a_col, b.data(), kLd, c.data(), kLd,
+                           accumulate);
+              for (int i = 0; i <= rows; ++i)
+                for (int j = 0; j < kLd; ++j) {
+                  float want = 2;
+                  if (i < rows && j < columns) {
+                    want = accumulate ? 2 : 0;
+                    for (int p = 0; p < k; ++p) want += a[i * a_row + p * a_col] * b[p * kLd + j];
+                  }
+                  ASSERT_EQ(c[i * kLd + j], want) << isa_name(isa) << ' ' << rows << 'x' << columns << " k "
+                                                  << k << " at " << i << ',' << j;
+                }
+            }
+  }
+}
+
+/// The weight gradient cut along k for teams of 1 to 4, parts that do not divide it, and deeper than a block.
+TEST(Gemm, PartsOfKAddUpToTheProduct) {
+  std::mt19937_64 random(5);
+  for (const Isa isa : available_isas())
+    for (const auto& [m, n, k] : {std::tuple{13, 5, 256}, {42, 16, 255}, {7, 33, 65}, {1, 1, 1}, {5, 3, 17}})
+      for (int threads = 1; threads <= 4; ++threads)
+        for (int parts = 1; parts <= threads; ++parts) {
+          if (threads % parts != 0) continue;
+          for (const std::int64_t kc : {16, 64, 1000})
+            for (const bool packs : {false, true}) {
+              const GemmProblem problem{GemmLayout::kTN, m, n, k};
+              const Operands o = make_operands(problem, random, true);
+              GemmBlocking blocking;
+              blocking.kc = kc;
+              blocking.depth_parts = parts;
+              blocking.pack_a = blocking.pack_b = packs;
+              Gemm gemm(problem, isa, threads, blocking);
+              Guarded out(m, n, 3);
+              run_team(threads, [&](const TeamMember& member) {
+                gemm.run(member, o.a.data(), o.a.ld, o.b.data(), o.b.ld, out.data(), out.ld);
+              });
+              ASSERT_EQ(largest_error(out, o.product), 0.0)
+                  << isa_name(isa) << ' ' << m << 'x' << n << 'x' << k << ' '
+                  << describe_blocking(blocking, threads);
+              ASSERT_TRUE(out.guards_intact());
+            }
+        }
+}
+
+TEST(Gemm, ABlockingThatDoesNotExistIsRefused) {
+  const GemmProblem problem{GemmLayout::kTN, 8, 8, 8};
+  const auto make = [&](auto&& change, int threads = 2) {
+    GemmBlocking blocking;
+    blocking.kc = 8;
+    change(blocking);
+    Gemm(problem, Isa::kGeneric, threads, blocking);
+  };
+  EXPECT_NO_THROW(make([](GemmBlocking&) {}));
+  EXPECT_THROW(make([](GemmBlocking& b) { b.kc = 0; }), std::invalid_argument);
+  EXPECT_THROW(make([](GemmBlocking& b) { b.depth_parts = 3; }), std::invalid_argument);
+  EXPECT_THROW(make([](GemmBlocking& b) { b.team_rows = 2, b.depth_parts = 2; }), std::invalid_argument);
+  EXPECT_THROW(make([](GemmBlocking& b) { b.mr = 9; }), std::invalid_argument);
+  EXPECT_THROW(make([](GemmBlocking& b) { b.nr = 6; }), std::invalid_argument);
+  EXPECT_THROW(make([](GemmBlocking& b) { b.nr = 16; }), std::invalid_argument);
 }
 
 TEST(Gemm, NanIsNeverSwallowed) {

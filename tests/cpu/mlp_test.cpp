@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -10,6 +11,7 @@
 #include "kernels/mlp_check.h"
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/fused_kernels.h"
+#include "cpu/mlp/fused_plan.h"
 #include "kernels/kernel.h"
 
 namespace mlpwatt {
@@ -106,6 +108,62 @@ TEST(Mlp, GradientsAndTenStepsFollowTheReference) {
   }
 }
 
+/// Networks that make the fused engine take each of its paths (its plan is asked, not trusted): gradients by
+/// outputs and by rows in one network, data in chunks, sums and weights in several blocks, padded rows.
+TEST(Mlp, WideNetworksFollowTheReference) {
+  struct Wide {
+    Network network;
+    int batch;
+    bool by_outputs, by_rows, chunks, parts;  ///< on two threads
+  };
+  const Wide cases[] = {
+      {{700, {3, 5, 4}, false, Task::kMulticlass}, 256, false, true, true, false},
+      {{1, {2, 1}, false, Task::kRegression}, 5, false, true, false, false},
+      {{8, {300, 290, 7}, false, Task::kMulticlass}, 40, true, true, false, false},
+      {{256, {256, 384, 1}, false, Task::kBinary}, 33, true, true, false, false},
+      {{90, {97, 97, 97, 3}, true, Task::kMulticlass}, 17, true, true, false, false},
+      {{1300, {40, 1, 1}, false, Task::kRegression}, 65, false, true, false, true},
+      {{5, {1100, 9, 1}, false, Task::kBinary}, 31, false, true, false, true},
+  };
+  int seed = 500;
+  for (const Wide& wide : cases) {
+    const Dataset data = make_data(wide.network.inputs, wide.network.outputs(), wide.network.task,
+                                   wide.batch * 2 + wide.batch / 3, 20, ++seed);
+    for (const Isa isa : available_isas())
+      for (const int threads : {1, 2, 3}) {
+        Case c{wide.network, wide.batch, data.train_rows(), {}};
+        c.options.isa = isa;
+        c.options.algorithm = "fused";
+        c.options.threads = threads;
+        c.options.batch = wide.batch;
+        c.options.hierarchy = small_hierarchy();
+        const FusedKernels& kernels = fused_kernels(isa);
+        const FusedPlan plan =
+            make_fused_plan(wide.network, kernels, threads, wide.batch, c.options.hierarchy);
+        if (threads == 2) {
+          const auto has = [&](bool kind) {
+            return std::find(plan.by_outputs.begin(), plan.by_outputs.end(), kind) != plan.by_outputs.end();
+          };
+          EXPECT_EQ(has(true), wide.by_outputs) << describe(c);
+          EXPECT_EQ(has(false), wide.by_rows) << describe(c);
+          const int panels = (wide.batch + kernels.lanes - 1) / kernels.lanes;
+          EXPECT_EQ(plan.chunk_panels < (panels + 1) / 2, wide.chunks) << describe(c);
+          int deepest = wide.network.inputs;
+          for (const int width : wide.network.widths) deepest = std::max(deepest, width);
+          const FusedBlocks blocks =
+              fused_blocks(kernels.lanes, kernels.rows, 8, deepest, panels, plan.weight_block_bytes);
+          if (wide.parts) {
+            EXPECT_GT(blocks.depth_parts, 1) << describe(c);
+          }
+        }
+        const auto engine = make_engine(c.network, data, c.options);
+        const Check check =
+            check_against_reference(*engine, c.network, data, c.batch, c.options.adam, seed, 4);
+        ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
+      }
+  }
+}
+
 TEST(Mlp, EvaluationAgreesWithTheReferenceOnBothSplits) {
   int seed = 100;
   for (const Case& c : random_cases(22, 6)) {
@@ -151,29 +209,31 @@ TEST(Mlp, AHundredStepsStayWithTheReference) {
 
 TEST(Mlp, RerunsAreBitEqual) {
   const Dataset data = make_data(13, 5, Task::kMulticlass, 500, 50, 3);
-  Network network{13, {17, 17, 9, 5}, false, Task::kMulticlass};
-  for (const char* algorithm : {"fused", "blocked"})
-    for (const int threads : {1, 2, 3}) {
-      EngineOptions options;
-      options.isa = available_isas().back();
-      options.algorithm = algorithm;
-      options.threads = threads;
-      options.hierarchy = small_hierarchy();
-      std::vector<reference::Parameters> results;
-      std::vector<double> losses;
-      for (int repeat = 0; repeat < 3; ++repeat) {
-        const auto engine = make_engine(network, data, options);
-        engine->set_parameters(reference::initial_parameters(network, 1));
-        const int order[] = {0, 1, 1, 0, 1};
-        losses.push_back(engine->train(order, 5));
-        results.push_back(engine->parameters());
+  // the second: one layer's gradient by outputs, beside others by rows
+  for (const Network& network : {Network{13, {17, 17, 9, 5}, false, Task::kMulticlass},
+                                 Network{13, {700, 400, 5}, false, Task::kMulticlass}})
+    for (const char* algorithm : {"fused", "blocked"})
+      for (const int threads : {1, 2, 3}) {
+        EngineOptions options;
+        options.isa = available_isas().back();
+        options.algorithm = algorithm;
+        options.threads = threads;
+        options.hierarchy = small_hierarchy();
+        std::vector<reference::Parameters> results;
+        std::vector<double> losses;
+        for (int repeat = 0; repeat < 3; ++repeat) {
+          const auto engine = make_engine(network, data, options);
+          engine->set_parameters(reference::initial_parameters(network, 1));
+          const int order[] = {0, 1, 1, 0, 1};
+          losses.push_back(engine->train(order, 5));
+          results.push_back(engine->parameters());
+        }
+        for (int repeat = 1; repeat < 3; ++repeat) {
+          EXPECT_EQ(losses[0], losses[repeat]) << algorithm << " " << threads;
+          EXPECT_EQ(results[0].weights, results[repeat].weights) << algorithm << " " << threads;
+          EXPECT_EQ(results[0].biases, results[repeat].biases) << algorithm << " " << threads;
+        }
       }
-      for (int repeat = 1; repeat < 3; ++repeat) {
-        EXPECT_EQ(losses[0], losses[repeat]) << algorithm << " " << threads;
-        EXPECT_EQ(results[0].weights, results[repeat].weights) << algorithm << " " << threads;
-        EXPECT_EQ(results[0].biases, results[repeat].biases) << algorithm << " " << threads;
-      }
-    }
 }
 
 /// An engine whose results are bent on the way out.

@@ -50,6 +50,7 @@ TEST(GemmTraffic, BlockingSavesTrafficBeyondL2) {
   const GemmProblem problem{GemmLayout::kNN, 1024, 1024, 1024};
   const GemmBlocking blocked = choose_gemm_blocking(problem, kernels, 1, hierarchy());
   GemmBlocking unblocked = blocked;
+  unblocked.b_in_turn = false;
   unblocked.kc = problem.k;
   unblocked.strips_in_l2 = 1 << 20;
   EXPECT_LT(gemm_traffic(problem, blocked, kernels, 1, hierarchy()).bytes_beyond(1),

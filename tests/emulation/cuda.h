@@ -128,7 +128,6 @@ T shuffle(unsigned mask, T value, const char* name, Where where, Source source) 
         Lane* lane = static_cast<Lane*>(lanes[l]);
         if (!(who >> lane->source & 1)) {
           violation("a shuffle reads lane " + std::to_string(lane->source) + ", which is not in its mask");
-          return;
         }
         lane->result = static_cast<Lane*>(lanes[lane->source])->value;
       }
@@ -267,7 +266,4 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<std::uint64_t>(a) * b >> 32);
 }
-[[noreturn]] inline void __trap() {
-  mlpwatt::emulation::violation("__trap()");
-  __builtin_unreachable();
-}
+[[noreturn]] inline void __trap() { mlpwatt::emulation::violation("__trap()"); }

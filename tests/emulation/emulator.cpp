@@ -171,7 +171,11 @@ void meet(Meeting& meeting, unsigned expected, const char* name, Where where, bo
 
 void entry(void* argument) {
   State* thread = static_cast<State*>(argument);
-  launch->body();
+  try {  // unwinding ends here: below lies a stack without a caller
+    launch->body();
+  } catch (const std::exception& error) {
+    launch->error = error.what();
+  }
   thread->done = true;
   for (;;) thread->fiber->leave();
 }
@@ -306,9 +310,7 @@ Settings& settings() {
 }
 
 void violation(const std::string& what) {
-  if (here == nullptr) throw Violation(what);
-  launch->error = name_of(me()) + ": " + what;
-  for (;;) me().fiber->leave();
+  throw Violation(here == nullptr ? what : name_of(me()) + ": " + what);
 }
 
 void run(const Shape& shape, const std::function<void()>& body) {

@@ -66,8 +66,8 @@ void run(const Shape& shape, const std::function<void()>& body);
 /// back.
 void run_in_orders(const std::function<void(unsigned order)>& once, unsigned orders = 4);
 
-/// Ends the launch: run() throws Violation{what}. Does not return when called by a kernel's thread.
-void violation(const std::string& what);
+/// Ends the launch: throws Violation, up to run()'s caller, with the thread's name before `what`.
+[[noreturn]] void violation(const std::string& what);
 
 // ---- what threads do together
 // ------------------------------------------------------------------------------

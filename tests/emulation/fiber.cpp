@@ -45,7 +45,11 @@ namespace mlpwatt::emulation {
 namespace {
 // A kernel's thread has registers, not arrays: what the host compiler spills fits. Untouched pages cost
 // nothing.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t kStackBytes = 512 << 10;
+#else
 constexpr std::size_t kStackBytes = 96 << 10;
+#endif
 }  // namespace
 
 struct Fiber::Implementation {

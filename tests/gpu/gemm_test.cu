@@ -320,7 +320,7 @@ TEST(GpuGemm, TheChosenPlanIsRightForTrainingShapes) {
   for (int i = 0; i < (small_shapes() ? 12 : 300); ++i) {
     Case c;
     c.problem.layout = static_cast<GemmLayout>(i % 3);
-    const std::int64_t limit = small_shapes() ? 70 : 1500;
+    const std::int64_t limit = small_shapes() ? 70 : 500;
     c.problem.m = 1 + static_cast<std::int64_t>(random() % limit);
     c.problem.n = 1 + static_cast<std::int64_t>(random() % limit);
     c.problem.k = 1 + static_cast<std::int64_t>(random() % (2 * limit));

@@ -11,6 +11,7 @@
 
 #include "meters/power/meter.h"
 #include "tests/meters/waveform.h"
+#include "tests/support/meter_case.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt::testing {
@@ -40,9 +41,6 @@ inline const MeterEntry& meter_entry(const std::string& name) {
   return *std::find_if(entries.begin(), entries.end(),
                        [&](const MeterEntry& each) { return each.name == name; });
 }
-inline MeterProbe open_meter(const std::string& name, const nlohmann::json& config) {
-  return meter_entry(name).open(config);
-}
 
 /// A live instrument: the tree, what plays into it, and the configuration that opens the meter.
 struct FileInstrument {
@@ -58,8 +56,10 @@ struct FileInstrument {
 inline void write_zone(const Tree& tree, const std::string& folder, const std::string& name, double joules,
                        double wrap_j) {
   const std::string at = "sys/class/powercap/" + folder + "/";
-  tree.write(at + "name", name);
-  tree.write(at + "max_energy_range_uj", fmt::format("{:.0f}", wrap_j * 1e6));
+  if (!std::filesystem::exists(tree.path(at + "name"))) {
+    tree.write(at + "name", name);
+    tree.write(at + "max_energy_range_uj", fmt::format("{:.0f}", wrap_j * 1e6));
+  }
   tree.write(at + "energy_uj", fmt::format("{:.0f}", std::floor(std::fmod(joules, wrap_j) * 1e6 / 61) * 61));
 }
 
@@ -85,8 +85,10 @@ inline FileInstrument play_hwmon(const Waveform& curve, double period_s = 0.1, b
   tree.write("sys/class/hwmon/hwmon3/name", "power_meter");
   tree.write(at + "power1_average_interval", fmt::format("{:.0f}", period_s * 1000));
   tree.write(at + "power1_accuracy", "99.0%");
-  const auto show = [&tree, curve, period_s, at](double t) {
-    const double watts = t > 0 ? curve.mean_w(std::max(0.0, t - period_s), t) : curve.watts(0);
+  // a driver that comes late has averaged for longer: nothing is lost
+  auto show = [&tree, curve, at, last = 0.0](double t) mutable {
+    const double watts = t > last ? curve.mean_w(last, t) : curve.watts(0);
+    last = std::max(last, t);
     tree.write(at + "power1_average", fmt::format("{:.0f}", std::round(watts * 10) * 1e5));
   };
   show(0);
@@ -121,8 +123,9 @@ inline FileInstrument play_csv_log(const Waveform& curve, double period_s = 0.1)
   made.config = {{"path", made.tree->path("power.csv")}, {"node", "n1"}, {"period_s", period_s}};
   const Tree& tree = *made.tree;
   tree.append("power.csv", "timestamp,node,watts\n");
-  made.player = std::make_unique<Player>(period_s, [&tree, curve, period_s](double t) {
-    const double watts = t > 0 ? curve.mean_w(std::max(0.0, t - period_s), t) : curve.watts(0);
+  made.player = std::make_unique<Player>(period_s, [&tree, curve, last = 0.0](double t) mutable {
+    const double watts = t > last ? curve.mean_w(last, t) : curve.watts(0);
+    last = std::max(last, t);
     tree.append("power.csv",
                 fmt::format("{:.6f},n0,11\n{:.6f},n1,{:.1f}\n", monotonic_now_s() + wall_offset_s(),
                             monotonic_now_s() + wall_offset_s(), watts));

@@ -42,6 +42,21 @@ class Waveform {
     pieces.push_back({until_s, low});
     return Waveform(std::move(pieces));
   }
+  /// The same with a ripple of up to 2 W, as no load is quite steady.
+  static Waveform rippled(std::uint64_t seed, double low, double high, double hold_s, double until_s) {
+    const Waveform steps = random(seed, low, high, hold_s, until_s);
+    std::mt19937_64 generator(seed + 1);
+    std::uniform_real_distribution<double> ripple(-2, 2), hold(0.04, 0.12);
+    std::vector<Piece> pieces;
+    std::size_t next = 0;
+    for (double t = 0; t < until_s; t += hold(generator)) {
+      for (; next < steps.pieces_.size() && steps.pieces_[next].from_s <= t; ++next)
+        if (steps.pieces_[next].from_s < t) pieces.push_back(steps.pieces_[next]);
+      pieces.push_back({t, steps.watts(t) + ripple(generator)});
+    }
+    pieces.push_back({until_s, low});
+    return Waveform(std::move(pieces));
+  }
   double watts(double t) const { return pieces_[piece(t)].watts; }
   double joules(double from_s, double to_s) const { return until(to_s) - until(from_s); }
   double mean_w(double from_s, double to_s) const {

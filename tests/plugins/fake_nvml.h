@@ -17,7 +17,7 @@ struct FakeGpu {
 };
 
 struct FakeNvml {
-  FakeGpu gpus[4];
+  FakeGpu gpus[32];
   std::atomic<int> count{0};
   std::atomic<int> init_status{0};
   std::atomic<double> hang_s{0};  ///< every reading takes this long

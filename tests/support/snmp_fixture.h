@@ -26,7 +26,8 @@ class SnmpFixture {
                "#!/bin/sh\nwhile read -r line; do case $line in\nPING) echo PONG ;;\nget*) read -r oid; f=" +
                    folder +
                    "/${oid##*.}\n  if [ -e $f.slow ]; then sleep \"$(cat $f.slow)\"; fi\n"
-                   "  if [ -s $f ]; then echo \"$oid\"; cat $f; else echo NONE; fi ;;\n"
+                   "  if [ -s $f ]; then { read -r type; read -r value; } < $f\n"
+                   "    echo \"$oid\"; echo \"$type\"; echo \"$value\"; else echo NONE; fi ;;\n"
                    "*) read -r oid; echo NONE ;; esac; done\n",
                0755);
     community = write_file(folder + "/community", R"({"community": "sesame"})", 0600);

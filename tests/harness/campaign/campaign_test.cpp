@@ -45,9 +45,19 @@ class CampaignTest : public ::testing::Test {
     if (program_path().empty()) GTEST_SKIP() << "no build/mlpwatt beside the tests (MLPWATT_BUILD)";
   }
   std::vector<std::string> command(const std::string& out, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{program_path(), "campaign",        folder_.path("a.plan"),
-                                   "--out",        folder_.path(out), "--counters",
-                                   "none",         "--progress-s",    "0"};
+    std::vector<std::string> words{program_path(),
+                                   "campaign",
+                                   folder_.path("a.plan"),
+                                   "--out",
+                                   folder_.path(out),
+                                   "--counters",
+                                   "none",
+                                   "--progress-s",
+                                   "0",
+                                   "--peaks-s",
+                                   "0",
+                                   "--idle-s",
+                                   "0.001"};
     if (std::find(more.begin(), more.end(), "--compact-every") == more.end())
       words.insert(words.end(), {"--compact-every", "16"});
     words.insert(words.end(), more.begin(), more.end());
@@ -80,7 +90,8 @@ class CampaignTest : public ::testing::Test {
   }
   /// What a run is, without what was measured or when.
   static std::map<std::int64_t, std::string> identities(const std::string& path) {
-    static const std::set<std::string> of_the_moment{"command", "started_utc", "quality", "counter_details"};
+    static const std::set<std::string> of_the_moment{"command",         "started_utc",    "quality",
+                                                     "counter_details", "energy_quality", "energy_reason"};
     std::map<std::int64_t, std::string> rows;
     const Contents contents = read_file(path);
     for (const Row& row : contents.rows(runs_table())) {
@@ -104,6 +115,20 @@ class CampaignTest : public ::testing::Test {
     return rows;
   }
 
+  /// By order_index: meter and domain of each row of /energies. A campaign measures as a single run does.
+  std::multimap<std::int64_t, std::string> energies(const std::string& out) const {
+    std::multimap<std::int64_t, std::string> found;
+    const Contents contents = read_file(folder_.path(out + "/campaign.h5"));
+    for (const Row& row : contents.rows(energies_table()))
+      found.emplace(contents.rows(runs_table())[static_cast<std::size_t>(row.integer("run_row"))].integer(
+                        "order_index"),
+                    row.text("meter") + " " + row.text("domain"));
+    std::set<std::int64_t> runs;
+    for (const auto& [run, meter] : found) runs.insert(run);
+    EXPECT_EQ(runs.size(), contents.rows(runs_table()).size()) << "a run without a meter";
+    return found;
+  }
+
   void kill_and_resume(int kills, int repetitions, std::uint64_t seed);
   TemporaryFolder folder_;
 };
@@ -116,8 +141,12 @@ void CampaignTest::kill_and_resume(int kills, int repetitions, std::uint64_t see
   int in_midst = 0;
   for (int kill = 0; kill < kills; ++kill) {
     {
+      std::filesystem::remove(folder_.path("log"));  // what the one before said is not this one's
       Child child(command("killed", {"--resume"}), folder_.path("log"));
-      // from before the first run to a dozen runs on, compactions included
+      // Most kills are to meet work, however slowly it starts: from just before the first run to many runs
+      // on, compactions included; each tenth comes at any time of the start.
+      while (kill % 10 != 0 && child.running() && log().find(" runs to do") == std::string::npos)
+        pause_s(0.002);
       pause_s(0.02 + 0.38 * uniform_unit(random));
       in_midst += child.running();
       child.send(SIGKILL);
@@ -137,6 +166,7 @@ void CampaignTest::kill_and_resume(int kills, int repetitions, std::uint64_t see
              undisturbed = identities(folder_.path("undisturbed/campaign.h5"));
   EXPECT_EQ(killed.size(), static_cast<std::size_t>(4 * repetitions));
   EXPECT_EQ(killed, undisturbed);
+  EXPECT_EQ(energies("killed"), energies("undisturbed"));
   EXPECT_EQ(run({"check", folder_.path("killed/campaign.h5"), "--plan", folder_.path("a.plan")}).status, 0);
 }
 
@@ -165,6 +195,20 @@ TEST_F(CampaignTest, SignalsFinishTheWindowAndSayHowToGoOn) {
   EXPECT_EQ(finish("store"), 2) << "a used folder needs --resume";
   EXPECT_THAT(log(), HasSubstr("--resume"));
   EXPECT_EQ(finish("store", {"--resume"}), 0);
+  EXPECT_EQ(stored("store").size(), 100u);
+}
+
+TEST_F(CampaignTest, ASecondProcessIsRefusedAndTheFirstGoesOn) {
+  write_text(folder_.path("a.plan"), small_plan(25));
+  Child first(command("store"), folder_.path("log"));
+  while (announced() < 2 && first.running()) pause_s(0.01);
+  ASSERT_TRUE(first.running()) << log();
+  const std::string other = folder_.path("other log");
+  EXPECT_EQ(Child(command("store", {"--resume"}), other).wait(), 1);
+  EXPECT_THAT(read_text(other), HasSubstr("another mlpwatt is working on this campaign"));
+  EXPECT_THAT(read_text(other), ::testing::EndsWith("\n"));
+  EXPECT_EQ(std::count(read_text(other).begin(), read_text(other).end(), '\n'), 1);
+  EXPECT_EQ(first.wait(), 0) << log();
   EXPECT_EQ(stored("store").size(), 100u);
 }
 
@@ -232,7 +276,8 @@ TEST_F(CampaignTest, AFullDiskStopsItCleanlyAndItGoesOnAfterwards) {
   EXPECT_EQ(finish("disk/store", {"--compact-every", "1000"}), 1);
   const std::string said = log();
   EXPECT_THAT(said, HasSubstr("No space left on device"));
-  EXPECT_THAT(said, HasSubstr("needed"));
+  EXPECT_THAT(said, HasSubstr(" needed for this file"));
+  EXPECT_THAT(said, HasSubstr(" to finish"));
   EXPECT_THAT(said, HasSubstr("--resume"));
   const std::set<std::int64_t> kept = stored("disk/store");
   EXPECT_GT(kept.size(), 20u);
@@ -259,6 +304,37 @@ TEST_F(CampaignTest, ACopyElsewhereFollows) {
   write_text(folder_.path("a.plan"), small_plan(1));
   ASSERT_EQ(finish("store", {"--copy-to", folder_.path("copy.h5"), "--copy-every-s", "0"}), 0) << log();
   EXPECT_EQ(identities(folder_.path("copy.h5")), identities(folder_.path("store/campaign.h5")));
+}
+
+TEST_F(CampaignTest, ACopyThatCannotBeWrittenStopsNothingAndIsSaid) {
+  write_text(folder_.path("a.plan"), small_plan(1));
+  EXPECT_EQ(finish("store", {"--copy-to", folder_.path("nowhere/copy.h5"), "--copy-every-s", "0"}), 1);
+  EXPECT_EQ(stored("store").size(), 4u);
+  const std::string said = log();
+  EXPECT_THAT(said, HasSubstr("nowhere/copy.h5"));
+  EXPECT_EQ(said.find("the copy is behind"), said.rfind("the copy is behind")) << "said once";
+  EXPECT_THAT(said, HasSubstr("--resume"));
+  std::filesystem::create_directories(folder_.path("nowhere"));
+  EXPECT_EQ(finish("store", {"--copy-to", folder_.path("nowhere/copy.h5"), "--resume"}), 0) << log();
+  EXPECT_EQ(identities(folder_.path("nowhere/copy.h5")).size(), 4u);
+}
+
+TEST_F(CampaignTest, SaysPowerAndMeasuresItAsASingleRunDoes) {
+  write_text(folder_.path("a.plan"), small_plan(1));
+  ASSERT_EQ(finish("store", {"--meters", "estimate"}), 0) << log();
+  EXPECT_THAT(log(), HasSubstr(" W modelled"));
+  const Contents contents = read_file(folder_.path("store/campaign.h5"));
+  for (const Row& row : contents.rows(runs_table())) {
+    EXPECT_GT(row.real("energy_j_modelled"), 0);
+    EXPECT_TRUE(std::isnan(row.real("energy_j_measured")));
+    EXPECT_EQ(row.text("energy_meters"), "estimate");
+  }
+  EXPECT_EQ(energies("store").size(), 4u);
+  EXPECT_FALSE(contents.rows(samples_table()).empty());
+  ASSERT_EQ(finish("none", {"--meters", "none"}), 0) << log();
+  EXPECT_TRUE(read_file(folder_.path("none/campaign.h5")).rows(energies_table()).empty());
+  EXPECT_EQ(finish("unknown", {"--meters", "watmeter"}), 2);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("unknown")));
 }
 
 }  // namespace

@@ -69,10 +69,20 @@ TEST_F(MergeFiles, RowsSamplesAndCurvesKeepTheirRuns) {
     EXPECT_EQ(contents.rows(meters_table())[meter].text("host"),
               runs[static_cast<std::size_t>(run)].text("host"));
   }
+  std::vector<int> energies(100, 0);
+  for (const Row& energy : contents.rows(energies_table())) {
+    const std::int64_t run = energy.integer("run_row");
+    ++energies[static_cast<std::size_t>(run)];
+    EXPECT_EQ(energy.real("energy_j"), static_cast<double>(run) + 0.25);
+    const auto meter = static_cast<std::size_t>(energy.integer("meter_row"));
+    EXPECT_EQ(contents.rows(meters_table())[meter].text("host"),
+              runs[static_cast<std::size_t>(run)].text("host"));
+  }
   for (const Row& point : contents.rows(curves_table()))
     ++points[static_cast<std::size_t>(point.integer("run_row"))];
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(samples[static_cast<std::size_t>(i)], i % 3);
+    EXPECT_EQ(energies[static_cast<std::size_t>(i)], i % 3 > 0);
     EXPECT_EQ(points[static_cast<std::size_t>(i)], i % 2);
   }
   EXPECT_EQ(run({"check", folder_.path("out.h5")}).status, 0);
@@ -99,6 +109,7 @@ TEST_F(MergeFiles, DuplicatesByTheStatedRule) {
   EXPECT_EQ(kept, (std::map<std::int64_t, double>{{0, 1}, {1, 2}, {2, 2}, {3, 2}}));
   EXPECT_EQ(report_.duplicates(), 4);
   EXPECT_EQ(contents.rows(samples_table()).size(), 8u);
+  EXPECT_EQ(contents.rows(energies_table()).size(), 4u);
   // merging again, in any order, changes nothing
   EXPECT_EQ(merge_files(folder_.path("again.h5"), {folder_.path("out.h5"), b, a}, {}).runs_out, 4);
 }
@@ -116,6 +127,21 @@ TEST_F(MergeFiles, SamplesAreOptional) {
   const std::string a = file("a.h5", {synthetic_record(0, "c", "h", 5)});
   EXPECT_TRUE(merged({a}, {.samples = false}).rows(samples_table()).empty());
   EXPECT_EQ(run({"merge", folder_.path("none.h5"), a, "--no-samples"}).status, 0);
+}
+
+TEST_F(MergeFiles, FittedModelsAreLeftOutAndSaidToBe) {
+  Contents contents;
+  contents.add(synthetic_record(0));
+  Row coefficient(model_table());
+  coefficient.set("machine_row", 0);
+  coefficient.set("configurations", 1);
+  contents.rows(model_table()).push_back(coefficient);
+  write_file(folder_.path("a.h5"), contents);
+  const Outcome outcome = run({"merge", folder_.path("out.h5"), folder_.path("a.h5")});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("1 coefficients of models left out"));
+  EXPECT_THAT(outcome.err, HasSubstr("mlpwatt fit"));
+  EXPECT_EQ(run({"check", folder_.path("out.h5")}).status, 0);
 }
 
 TEST_F(MergeFiles, OutputIsNotOverwrittenByMistake) {
@@ -189,6 +215,8 @@ TEST(RecordJson, ReturnsEveryBit) {
   const Record again = parse_record(record_json(record), "x");
   EXPECT_TRUE(again.run.same_values(record.run));
   EXPECT_TRUE(again.machine.same_values(record.machine));
+  ASSERT_EQ(again.energies.size(), 1u);
+  EXPECT_TRUE(again.energies[0].same_values(record.energies[0]));
   ASSERT_EQ(again.samples.size(), 3u);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(again.samples[i].same_values(record.samples[i]));
   ASSERT_EQ(again.curve.size(), 2u);

@@ -39,6 +39,7 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"seed", "mlpwatt plan 1\n\nseed x\n", {"bad.plan:3:", "seed", "'x'"}},
         Malformed{"window", "mlpwatt plan 1\nwindow_s -1\n", {"bad.plan:2:", "window_s", "-1"}},
         Malformed{"nan", "mlpwatt plan 1\nprecision nan\n", {"bad.plan:2:", "precision"}},
+        Malformed{"energy", "mlpwatt plan 1\nenergy_target 2\n", {"bad.plan:2:", "energy_target 2"}},
         Malformed{"twice", "mlpwatt plan 1\nseed 1\nseed 1\n", {"bad.plan:3:", "line 2"}},
         Malformed{"too_much", "mlpwatt plan 1\nseed 1 2\n", {"bad.plan:2:", "'2'"}},
         Malformed{"source", "mlpwatt plan 1\ndataset_source fiel\n", {"bad.plan:2:", "'fiel'", "file"}},

@@ -20,8 +20,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-/// A calibration nobody measured: 1 ms + FLOPs at 50 GFLOP/s, 1 s a run besides.
-void write_calibration(const std::string& path) {
+/// A calibration nobody measured: 1 ms + FLOPs at 50 GFLOP/s, 0.5 s a run besides.
+/// @param provenance of a meter at 400 W working and 100 W idle, an update every `period_s`; "" = no meter
+void write_calibration(const std::string& path, const std::string& provenance = "", double period_s = 0) {
   Outcome info = run({"info", "--json"});
   nlohmann::json models = nlohmann::json::array();
   for (const char* isa : {"", "generic"})
@@ -37,7 +38,16 @@ void write_calibration(const std::string& path) {
                         {"overhead", {0.5, 0, 0}},
                         {"load_s_per_cell", 0.0},
                         {"step_error", 0.1}});
-  write_text(path, nlohmann::json{{"mlpwatt_calibration", 1},
+  const bool metered = !provenance.empty();
+  const nlohmann::json power{{"asked", metered ? "auto" : "none"},
+                             {"meters", metered ? "bmc" : ""},
+                             {"domains", metered ? "node" : ""},
+                             {"provenance", provenance},
+                             {"watts", metered ? nlohmann::json(400.0) : nlohmann::json()},
+                             {"idle_watts", metered ? nlohmann::json(100.0) : nlohmann::json()},
+                             {"slowest_period_s", period_s}};
+  write_text(path, nlohmann::json{{"mlpwatt_calibration", 2},
+                                  {"power", power},
                                   {"host", "h"},
                                   {"processor", info.json()["processor"]},
                                   {"measured_utc", "2026-01-31T12:00:00Z"},
@@ -98,6 +108,8 @@ TEST(Plan, WrittenAndReadAgain) {
                                folder.path("a.plan"),
                                "--calibration",
                                folder.path("cal.json"),
+                               "--meters",
+                               "none",
                                "--watts",
                                "200"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
@@ -138,8 +150,11 @@ TEST(Plan, WrongFiltersEndInStatusTwo) {
            {"plan", "--no-calibration", "--nodes", "9..3"},
            {"plan", "--no-calibration", "--datasets", "mnist", "--sizes", "32"},
            {"plan", "--no-calibration", "--budget", "2h"},
-           {"plan", "--budget", "2 hours"},
-           {"plan", "--budget", "1kWh"}}) {
+           {"plan", "--no-calibration", "--window-s", "nan"},
+           {"plan", "--no-calibration", "--sample", "0"},
+           {"plan", "--no-calibration", "--energy-target", "2"},
+           {"plan", "--no-calibration", "--meter-config", "/nowhere.json"},
+           {"plan", "--budget", "2 hours"}}) {
     const Outcome outcome = run(args);
     EXPECT_EQ(outcome.status, 2) << args.back() << outcome.err;
     EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
@@ -152,7 +167,7 @@ TEST(Plan, BudgetsAreKeptAndFilled) {
   for (const auto& [budget, seconds] :
        std::map<std::string, double>{{"20m", 1200}, {"1h", 3600}, {"100Wh", 1800}}) {
     const Outcome outcome = run({"plan", "--datasets", "adult,splice", "--budget", budget, "--watts", "200",
-                                 "--calibration", folder.path("cal.json"), "--json"});
+                                 "--meters", "none", "--calibration", folder.path("cal.json"), "--json"});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     const double predicted = outcome.json()["predicted_s"];
     EXPECT_LE(predicted, seconds);
@@ -161,11 +176,67 @@ TEST(Plan, BudgetsAreKeptAndFilled) {
   }
 }
 
+TEST(Plan, EnergyComesFromWhatTheMetersSawAndSaysSo) {
+  TemporaryFolder folder;
+  const auto plan = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args{"plan",          "--datasets",           "adult", "--sizes", "2^10..2^12",
+                                  "--calibration", folder.path("cal.json")};
+    args.insert(args.end(), more.begin(), more.end());
+    return run(args);
+  };
+  write_calibration(folder.path("cal.json"), "modelled");
+  auto object = plan({"--json", "--budget", "10Wh", "--nodes", "3"}).json();
+  const double predicted_s = object["predicted_s"];
+  EXPECT_DOUBLE_EQ(object["predicted_j"].get<double>(), 400 * predicted_s);
+  EXPECT_LE(object["predicted_j"].get<double>(), 36000);
+  EXPECT_GT(object["predicted_j"].get<double>(), 0.9 * 36000);
+  EXPECT_NEAR(object["scale"][0]["idle_energy_j"].get<double>(),
+              100 * object["scale"][0]["idle_node_s"].get<double>(), 1e-6);
+  EXPECT_THAT(plan({}).out, HasSubstr("400 W of node during the calibration (modelled by bmc)"));
+  write_calibration(folder.path("cal.json"), "measured");
+  EXPECT_THAT(plan({}).out, HasSubstr("400 W of node during the calibration (measured by bmc)"));
+  // what is given goes first
+  EXPECT_DOUBLE_EQ(plan({"--json", "--watts", "50"}).json()["node_power_w"].get<double>(), 50);
+  // nothing known: no energy, and no budget of it
+  write_calibration(folder.path("cal.json"));
+  EXPECT_TRUE(plan({"--json", "--meters", "none"}).json()["predicted_j"].is_null());
+  const Outcome outcome = plan({"--meters", "none", "--budget", "1kWh"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--watts"));
+}
+
+TEST(Plan, WindowsAreLongEnoughForASlowMeter) {
+  TemporaryFolder folder;
+  write_calibration(folder.path("cal.json"), "measured", 2);
+  const auto longest_s = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args{
+        "plan",  "--datasets",          "adult", "--sizes", "1024", "--calibration", folder.path("cal.json"),
+        "--out", folder.path("a.plan"), "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Outcome outcome = run(args);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return std::pair(read_plan(folder.path("a.plan")).protocol.maximum_window_s,
+                     outcome.json()["predicted_s"].get<double>());
+  };
+  const auto slow = longest_s({}), given = longest_s({"--max-window-s", "3"}),
+             no_energy = longest_s({"--energy-target", "0"});
+  EXPECT_DOUBLE_EQ(slow.first, 24);
+  EXPECT_DOUBLE_EQ(given.first, 3);
+  EXPECT_DOUBLE_EQ(no_energy.first, 5);
+  // and the prediction knows
+  EXPECT_GT(slow.second, 5 * given.second);
+  EXPECT_GT(given.second, no_energy.second);
+  // a model is as quick as one likes
+  write_calibration(folder.path("cal.json"), "modelled", 2);
+  EXPECT_DOUBLE_EQ(longest_s({}).first, 5);
+}
+
 TEST(Plan, ScaleTableHasTheNodesAskedFor) {
   TemporaryFolder folder;
   write_calibration(folder.path("cal.json"));
-  const Outcome outcome = run({"plan", "--datasets", "adult", "--nodes", "1..100", "--watts", "300",
-                               "--idle-watts", "100", "--calibration", folder.path("cal.json"), "--json"});
+  const Outcome outcome =
+      run({"plan", "--datasets", "adult", "--nodes", "1..100", "--watts", "300", "--meters", "none",
+           "--idle-watts", "100", "--calibration", folder.path("cal.json"), "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   std::vector<int> nodes;
   const auto object = outcome.json();

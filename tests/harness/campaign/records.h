@@ -67,6 +67,15 @@ inline Record synthetic_record(std::int64_t index, const std::string& campaign =
     meter.set("unit", "W");
     meter.set("host", host);
     record.meters.push_back(meter);
+    Row energy(energies_table());
+    energy.set("meter", "estimate");
+    energy.set("domain", "node");
+    energy.set("provenance", "modelled");
+    energy.set("energy_j", static_cast<double>(index) + 0.25);
+    energy.set("flags", "ok");
+    for (const char* count : {"distinct_updates", "readings", "failures", "wraps", "samples_kept_every"})
+      energy.set(count, 1);
+    record.energies.push_back(energy);
   }
   for (int i = 0; i < samples; ++i) {
     Row sample(samples_table());

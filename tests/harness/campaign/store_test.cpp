@@ -152,5 +152,29 @@ TEST_F(StoreTest, AFullDiskLosesNothingAndWorkGoesOnAfterwards) {
   EXPECT_EQ(read_file(store.finish()).rows(runs_table()).size(), 1000u);
 }
 
+TEST_F(StoreTest, ADiskThatFillsWhenTheyBecomeOneFileLosesNothing) {
+  const std::string where = folder_.path("disk");
+  const SmallDisk disk(where);
+  if (!disk.mounted()) GTEST_SKIP() << "cannot mount a 2 MiB tmpfs: " << std::strerror(errno);
+  const std::string store_folder = where + "/store";
+  Store store(store_folder, plan_, 128);
+  for (int i = 0; i < 256; ++i) store.append(record(i));
+  ASSERT_EQ(store_files(store_folder).hdf5.size(), 2u);
+  // all but 64 KiB are somebody else's
+  const auto free = std::filesystem::space(where).available;
+  write_text(where + "/other", std::string(free - (64 << 10), 'x'));
+  try {
+    store.finish();
+    FAIL() << "64 KiB held everything";
+  } catch (const DiskFull& full) {
+    EXPECT_THAT(full.what(), HasSubstr("No space left"));
+    EXPECT_GT(full.needed_bytes, 64 << 10);
+  }
+  EXPECT_EQ(store_files(store_folder).hdf5.size(), 2u);
+  EXPECT_FALSE(std::filesystem::exists(store_folder + "/.campaign.h5.tmp"));
+  std::filesystem::remove(where + "/other");
+  EXPECT_EQ(read_file(store.finish()).rows(runs_table()).size(), 256u);
+}
+
 }  // namespace
 }  // namespace mlpwatt::testing

@@ -204,6 +204,38 @@ TEST_F(ButterE, TheCommandMakesAFileThatReadsBack) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path("none.h5")));
 }
 
+TEST_F(ButterE, APackedArchiveIsNotPassedOver) {
+  runs({Line{}});
+  std::ofstream(folder_.path("butter_e_energy.zip")) << "PK";
+  const auto packed = testing::run({"import-butter-e", folder_.path(), "--out", folder_.path("packed.h5")});
+  EXPECT_EQ(packed.status, 1);
+  EXPECT_EQ(packed.error_lines(), 1u) << packed.err;
+  EXPECT_NE(packed.err.find("unzip"), std::string::npos) << packed.err;
+}
+
+TEST_F(ButterE, TheSameFitRunsOnIt) {
+  std::vector<Line> lines;
+  for (const char* dataset : {"mnist", "adult", "sleep"})
+    for (int power = 12; power < 22; ++power)
+      for (const char* depth : {"3", "6"}) {
+        Line line;
+        line.id = "r" + std::to_string(lines.size());
+        line.dataset = dataset;
+        line.depth = depth;
+        line.size = std::to_string(1 << power);
+        line.run_time = std::to_string(500 + (1 << power) / 100);
+        line.energy = std::to_string(66000 + (1 << power));
+        lines.push_back(line);
+      }
+  runs(lines);
+  const std::string out = folder_.path("fit.h5");
+  ASSERT_EQ(testing::run({"import-butter-e", folder_.path(), "--out", out}).status, 0);
+  const auto fit = testing::run({"fit", out, "--resamples", "20"});
+  ASSERT_EQ(fit.status, 0) << fit.err;
+  EXPECT_NE(fit.out.find("placement"), std::string::npos) << fit.out;
+  EXPECT_NE(fit.out.find("energy_measured"), std::string::npos) << fit.out;
+}
+
 TEST(CivilTime, DenverIsSixOrSevenHoursBehind) {
   EXPECT_EQ(*parse_utc_s("1970-01-02 00:00:00"), 86400);
   EXPECT_EQ(*parse_utc_s("2022-01-10T12:00:30.5+01:00"), *parse_utc_s("2022-01-10 11:00:30.5Z"));

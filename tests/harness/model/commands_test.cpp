@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "harness/model/advice.h"
 #include "harness/model/verification.h"
 #include "harness/record/reader.h"
 #include "tests/harness/model/synthetic_file.h"
@@ -137,6 +138,83 @@ TEST_F(ModelCommands, AnotherMachineIsAskedThroughAFile) {
     EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
     EXPECT_NE(outcome.err.find(word), std::string::npos) << outcome.err;
   }
+}
+
+TEST_F(ModelCommands, PredictComparesAlgorithmsTwinsBatchesAndMachines) {
+  const auto against = [&](const std::vector<std::string>& more) {
+    const auto outcome = run(predict_args(file_, more));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.json()["against"]["provenance"], "modelled");
+    return outcome.json()["against"];
+  };
+  // A twin moves more, by its own traffic model at the prices of the engine it is a twin of.
+  const auto twin = against({"--algorithm", "blocked", "--against", "twin_unblocked"});
+  EXPECT_EQ(twin["algorithm"], "twin_unblocked");
+  EXPECT_GT(twin["saving"].get<double>(), 0);
+  EXPECT_NEAR(twin["saving"].get<double>(),
+              1 - twin["per_datum"].get<double>() / twin["other_per_datum"].get<double>(), 1e-12);
+  EXPECT_EQ(against({"--algorithm", "fused", "--against", "blocked"})["algorithm"], "blocked");
+  // Smaller batches meet Adam more often.
+  EXPECT_GT(against({"--against-batch", "32"})["saving"].get<double>(), 0);
+  const TemporaryFolder folder;
+  std::ofstream(folder.path("here.json")) << run({"info", "--json"}).out;
+  EXPECT_EQ(against({"--hierarchy", folder.path("here.json")})["name"], "the fitted machine");
+  EXPECT_FALSE(run(predict_args(file_)).json().contains("against"));
+
+  EXPECT_EQ(run(predict_args(file_, {"--against", "twin_of_none"})).status, 2);
+  EXPECT_EQ(run(predict_args(file_, {"--verify"})).status, 2);
+}
+
+TEST_F(ModelCommands, ATwinIsMeasuredBesideItsOriginal) {
+  std::vector<std::string> args{"predict",
+                                "--model",
+                                file_,
+                                "--dataset",
+                                "wine_quality_white",
+                                "--shape",
+                                "rectangle",
+                                "--size",
+                                "262144",
+                                "--depth",
+                                "3",
+                                "--isa",
+                                "generic",
+                                "--algorithm",
+                                "blocked",
+                                "--threads",
+                                "1",
+                                "--against",
+                                "twin_shallow",
+                                "--verify",
+                                "--repetitions",
+                                "3",
+                                "--window-s",
+                                "0.01",
+                                "--meters",
+                                "none",
+                                "--json"};
+  const auto outcome = run(args);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto measured = outcome.json()["against"]["verification"];
+  EXPECT_EQ(measured["provenance"], "measured");
+  EXPECT_EQ(measured["target"], "time");
+  EXPECT_GT(measured["top_per_datum"].get<double>(), 0);
+  EXPECT_GT(measured["median_per_datum"].get<double>(), 0);
+  EXPECT_NEAR(measured["predicted_saving"].get<double>(), outcome.json()["against"]["saving"].get<double>(),
+              1e-12);
+}
+
+TEST_F(ModelCommands, AdviceNamesAWinnerOfEachSize) {
+  const auto advice = advise(file_, 2);
+  ASSERT_GT(advice.size(), 3u);
+  for (const auto& one : advice) {
+    EXPECT_GE(one["saving"].get<double>(), 0);
+    EXPECT_LE(one["best"]["per_datum"].get<double>(), one["median"]["per_datum"].get<double>());
+    EXPECT_GE(one["candidates"].get<int>(), 2);
+  }
+  const TemporaryFolder folder;
+  write_file(folder.path("none.h5"), Contents());
+  EXPECT_TRUE(advise(folder.path("none.h5")).empty());
 }
 
 TEST_F(ModelCommands, RecommendRanksAndSaysWhy) {

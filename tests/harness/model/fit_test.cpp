@@ -152,7 +152,36 @@ TEST(Model, RepetitionsBecomeOneConfigurationAndTheirScatterIsReported) {
   EXPECT_LE(runs.size(), 60u);  // a configuration may be drawn twice
   EXPECT_EQ(runs.front().repetitions % 5, 0);
   const auto tables = rows_of(fit_all(runs, {20, 1}), runs);
-  for (const Row& row : tables.at(&model_tests_table())) EXPECT_NEAR(row.real("repeat_sd"), 0.1, 0.03);
+  for (const Row& row : tables.at(&model_tests_table())) {
+    EXPECT_NEAR(row.real("repeat_sd"), 0.1, 0.03);
+    EXPECT_EQ(row.text("statistic"), "median");
+  }
+  // The quickest stands for what nobody disturbed; the scatter stays that about the median.
+  const std::vector<TrainingRun> quickest = merge_repetitions(training_runs(contents), Statistic::kQuickest);
+  ASSERT_EQ(quickest.size(), runs.size());
+  for (std::size_t i = 0; i < runs.size(); ++i) EXPECT_LT(quickest[i].step_s, runs[i].step_s);
+  for (const Row& row : rows_of(fit_all(quickest, {20, 1}), quickest).at(&model_tests_table())) {
+    EXPECT_NEAR(row.real("repeat_sd"), 0.1, 0.03);
+    EXPECT_EQ(row.text("statistic"), "quickest");
+  }
+}
+
+TEST(Model, FlaggedEnergiesAreLeftOutUnlessAskedFor) {
+  Contents contents = synthetic_contents("traffic", kPrices, 4, 0);
+  std::vector<Row>& rows = contents.rows(runs_table());
+  for (Row& row : rows) row.set("step_energy_j_measured", 2.0);
+  rows[0].set("energy_quality", "ok");
+  rows[1].set("energy_quality", "under_sampled");
+  rows[2].set("energy_quality", "dropout lost");
+  const auto with_energy = [&](bool flagged) {
+    int count = 0;
+    for (const TrainingRun& run : training_runs(contents, nullptr, flagged))
+      count += run.energy_j.contains("measured");
+    return count;
+  };
+  EXPECT_EQ(with_energy(false), 2) << "the ok one, and one of a file without flags";
+  EXPECT_EQ(with_energy(true), 4);
+  EXPECT_EQ(training_runs(contents).size(), 4u) << "their times are as good as others";
 }
 
 TEST(Model, PredictsFromTheRowsOfTheFile) {

@@ -47,6 +47,28 @@ TEST(Probes, FindsStepsWithinTheSweepsResolution) {
   }
 }
 
+TEST(Probes, FindsTheCapacityInARamp) {
+  // Randomly placed pages: a cache loses lines before it is full; two fifths of the accesses miss when it is.
+  const auto missing = [](double bytes, double capacity) {
+    const double octave = std::log2(bytes / capacity);
+    return octave <= -1 ? 0.0 : octave >= 1.5 ? 1.0 : octave < 0 ? 0.4 * (octave + 1) : 0.4 + 0.4 * octave;
+  };
+  RandomStream random(3);
+  std::vector<SweepPoint> points = sweep({}, {1}, 0);
+  for (SweepPoint& point : points)
+    point.value = (1 + 3 * missing(point.bytes, 32 << 10) + 14 * missing(point.bytes, 512 << 10) +
+                   80 * missing(point.bytes, 8 << 20)) *
+                  (1 + 0.1 * uniform_unit(random));
+  const std::vector<Step> steps = find_steps(points, 3);
+  ASSERT_EQ(steps.size(), 3u);
+  for (const auto& [step, capacity] :
+       {std::pair{0, 32 << 10}, std::pair{1, 512 << 10}, std::pair{2, 8 << 20}}) {
+    EXPECT_TRUE(steps[step].agrees_with(capacity))
+        << capacity << ": " << steps[step].last_before_bytes << " to " << steps[step].first_after_bytes;
+    EXPECT_LE(steps[step].first_after_bytes / steps[step].last_before_bytes, 1.34);  // the sweep's resolution
+  }
+}
+
 TEST(Probes, InventsNoStepInAFlatSweep) {
   EXPECT_TRUE(find_steps(sweep({}, {5}, 0.05), 3).empty());
   EXPECT_EQ(find_steps(sweep({1 << 20}, {5, 50}, 0.05), 3).size(), 1u);

@@ -41,6 +41,9 @@ class FaultRig {
   std::size_t channel = 0;       ///< the one looked at
   double poll_s = 0.02;          ///< how often the test reads it
   double read_timeout_s = 0.25;  ///< of a read while the fault is on
+  /// CLOCK_MONOTONIC of update 0 of instruments that stamp their readings themselves, update n coming
+  /// n * poll_s later; 0 = readings are put on the test's own clock.
+  double own_clock_from_s = 0;
   /// Shows update number n (0, 1, 2 ...) of a healthy instrument.
   virtual void show(int n) = 0;
   /// Spoils what is shown from now on; called before each read while the fault is on.

@@ -397,44 +397,5 @@ TEST(CsvLog, IsNotConfiguredAbsentOrTailed) {
   EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("csv_log: "));
 }
 
-// ---- the long proof ---------------------------------------------------------------------------
-
-TEST(SoakFileMeters, TwentySecondsFortyTimesWithinTheStatedUncertainty) {
-  // 8 at a time: the players take their share of two processors.
-  const std::vector<std::pair<std::string, double>> limits{
-      {"powercap", 0.005}, {"hwmon", 0.01}, {"pm_counters", 0.005}, {"csv_log", 0.01}};
-  for (const auto& [name, limit] : limits) {
-    int outside = 0, beyond = 0;
-    constexpr int kRuns = 40, kAtOnce = 8;
-    for (int batch = 0; batch < kRuns / kAtOnce; ++batch) {
-      std::vector<std::thread> threads;
-      std::atomic<int> batch_outside{0}, batch_beyond{0};
-      for (int k = 0; k < kAtOnce; ++k)
-        threads.emplace_back([&, seed = static_cast<std::uint64_t>(batch * kAtOnce + k)] {
-          const Waveform curve = Waveform::random(seed, 150, 450, 2, 40);
-          FileInstrument instrument = name == "powercap"  ? play_powercap(curve, 0.01)
-                                      : name == "hwmon"   ? play_hwmon(curve)
-                                      : name == "csv_log" ? play_csv_log(curve)
-                                                          : play_pm_counters(curve);
-          // what the fixture's own tick adds to the registers' millisecond
-          const double begin = 0.5 + 0.013 * static_cast<double>(seed), end = begin + 20;
-          const Energy energy = domain(measure(instrument, begin, end), instrument.domain).gross;
-          const double truth = curve.joules(begin, end);
-          const double error = std::fabs(energy.joules - truth);
-          if (!(error <= 2 * energy.uncertainty_j())) ++batch_outside;
-          if (!(error <= limit * truth)) ++batch_beyond;
-        });
-      for (std::thread& thread : threads) thread.join();
-      outside += batch_outside;
-      beyond += batch_beyond;
-    }
-    EXPECT_LE(outside, 2) << name;
-    EXPECT_LE(beyond, 2) << name;
-    RecordProperty(name + "_outside", outside);
-    std::cout << name << ": " << outside << " of " << kRuns << " outside the expanded uncertainty, " << beyond
-              << " beyond " << 100 * limit << " %\n";
-  }
-}
-
 }  // namespace
 }  // namespace mlpwatt::testing

@@ -1,5 +1,6 @@
 // Rigs of the meters made of files, for the table of meters and faults.
 
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "tests/meters/power/fault_rigs.h"
@@ -7,6 +8,15 @@
 
 namespace mlpwatt::testing {
 namespace {
+
+/// What a file of mode 000 is to others than root: the calling thread opens files as nobody until allow().
+void forbid(const std::string& path) {
+  std::filesystem::permissions(path, std::filesystem::perms::none);
+  if (geteuid() == 0) setfsuid(65534);
+}
+void allow() {
+  if (geteuid() == 0) setfsuid(0);
+}
 
 /// One file of a tree holds the reading.
 class TreeRig : public FaultRig {
@@ -30,7 +40,10 @@ class TreeRig : public FaultRig {
   }
   Meter& meter() override { return *owned_; }
   void show(int n) override { tree.write(file_, text_(n)); }
-  void heal() override { tree.remove(file_); }
+  void heal() override {
+    allow();
+    tree.remove(file_);
+  }
   void spoil(Fault fault, int n) override {
     if (fault == Fault::kGone) tree.remove(folder_);
     if (fault == Fault::kDropout || fault == Fault::kDoubleWrap) tree.remove(file_);
@@ -46,8 +59,9 @@ class TreeRig : public FaultRig {
 
  private:
   void chmod_away(int n) {
+    allow();
     show(n);
-    std::filesystem::permissions(tree.path(file_), std::filesystem::perms::none);
+    forbid(tree.path(file_));
   }
   std::string meter_, folder_, file_;
   std::function<std::string(int)> text_;
@@ -70,7 +84,6 @@ std::map<Fault, std::string> cannot(bool counter) {
     never[Fault::kWrap] = "it reads watts, nothing that adds up";
     never[Fault::kDoubleWrap] = "it reads watts, nothing that adds up";
   }
-  if (geteuid() == 0) never[Fault::kPermission] = "the test runs as root, who is refused nothing";
   return never;
 }
 
@@ -94,13 +107,155 @@ const RigRegistration powercap{
 
 std::unique_ptr<FaultRig> make_hwmon(Fault) {
   const std::string folder = "sys/class/hwmon/hwmon3";
-  auto rig = std::make_unique<TreeRig>("hwmon", folder, "power1_input", microwatts, "-250000000",
-                                       "50000000000");
+  auto rig =
+      std::make_unique<TreeRig>("hwmon", folder, "power1_input", microwatts, "-250000000", "50000000000");
   rig->tree.write(folder + "/name", "power_meter");
   return opened(std::move(rig));
 }
 const RigRegistration hwmon{
     {.meter = "hwmon", .unavailable = {}, .make = make_hwmon, .cannot = cannot(false)}};
+
+std::unique_ptr<FaultRig> make_hwmon_energy(Fault) {
+  const std::string folder = "sys/class/hwmon/hwmon1";
+  auto rig = std::make_unique<TreeRig>(
+      "hwmon", folder, "energy1_input", [](int n) { return fmt::format("{}", (500 + 10 * n) * 1'000'000LL); },
+      "-5000000", "9000000000000000");
+  rig->tree.write(folder + "/name", "amd_energy");
+  rig->tree.write(folder + "/energy1_label", "Esocket0");
+  return opened(std::move(rig));
+}
+std::map<Fault, std::string> hwmon_energy_cannot() {
+  std::map<Fault, std::string> never = cannot(true);
+  for (const Fault fault : {Fault::kWrap, Fault::kDoubleWrap})
+    never[fault] = "the driver itself extends the register to 64 bits";
+  return never;
+}
+const RigRegistration hwmon_energy{{.meter = "hwmon, energy",
+                                    .unavailable = {},
+                                    .make = make_hwmon_energy,
+                                    .cannot = hwmon_energy_cannot()}};
+
+// ---- instruments that stamp their readings ----------------------------------------------------
+
+class PmCountersRig final : public FaultRig {
+ public:
+  PmCountersRig() {
+    own_clock_from_s = monotonic_now_s();
+    tree_.write(kAt + std::string("startup"), "1700000000");
+    tree_.write(kAt + std::string("raw_scan_hz"), "50");
+    write(0, 0, 0);
+    MeterProbe probe = open_meter("pm_counters", {{"root", tree_.root()}});
+    if (!probe.meters.empty()) owned_ = std::move(probe.meters.front());
+  }
+  bool ok() const { return owned_ != nullptr; }
+  Meter& meter() override { return *owned_; }
+  void show(int n) override { write(1000 + 10 * n, n * poll_s, n); }
+  void heal() override { allow(); }
+  void spoil(Fault fault, int n) override {
+    allow();
+    if (fault == Fault::kGone) return tree_.remove("sys/cray/pm_counters");
+    if (fault == Fault::kFrozen) return;
+    show(n);
+    if (fault == Fault::kDropout) tree_.remove(kAt + std::string("energy"));
+    if (fault == Fault::kPermission) forbid(tree_.path(kAt + std::string("energy")));
+    if (fault == Fault::kGarbage) tree_.write(kAt + std::string("energy"), "nan J 1 us");
+    if (fault == Fault::kTruncated) tree_.write(kAt + std::string("energy"), "");
+    if (fault == Fault::kNegative) write(-5, n * poll_s, n);
+    if (fault == Fault::kSpike) write(900000000, n * poll_s, n);
+    if (fault == Fault::kClockStep) write(1000 + 10 * n, n * poll_s - 3600, n);
+    if (fault == Fault::kDuplicateStamp) write(1000 + 10 * n, std::min(n, 25) * poll_s, n);
+  }
+
+ private:
+  static constexpr const char* kAt = "sys/cray/pm_counters/";
+  void write(long joules, double at_s, int scan) {
+    tree_.write(kAt + std::string("energy"),
+                fmt::format("{} J {:.0f} us", joules, (own_clock_from_s + at_s + wall_offset_s()) * 1e6));
+    tree_.write(kAt + std::string("freshness"), std::to_string(scan));
+  }
+  Tree tree_;
+  std::unique_ptr<Meter> owned_;
+};
+std::map<Fault, std::string> stamped_cannot(const std::string& wrap) {
+  return {{Fault::kWrap, wrap},
+          {Fault::kDoubleWrap, wrap},
+          {Fault::kServerError, "a file has no server"},
+          {Fault::kHang,
+           "a read of such a file does not wait; a thread that hangs in one is left behind "
+           "(Sampler.AHangingMeterIsSaidSoAndHoldsUpNobody)"}};
+}
+const RigRegistration pm_counters{
+    {.meter = "pm_counters",
+     .unavailable = {},
+     .make = [](Fault) -> std::unique_ptr<FaultRig> {
+       auto rig = std::make_unique<PmCountersRig>();
+       return rig->ok() ? std::move(rig) : nullptr;
+     },
+     .cannot =
+         stamped_cannot("it counts since the start of the controller; a new start is told by `startup`")}};
+
+class CsvLogRig final : public FaultRig {
+ public:
+  CsvLogRig() {
+    own_clock_from_s = monotonic_now_s();
+    tree_.append("power.csv", "timestamp,node,watts\n");
+    MeterProbe probe =
+        open_meter("csv_log", {{"path", tree_.path("power.csv")}, {"node", "n1"}, {"period_s", poll_s}});
+    if (!probe.meters.empty()) owned_ = std::move(probe.meters.front());
+  }
+  bool ok() const { return owned_ != nullptr; }
+  Meter& meter() override { return *owned_; }
+  void show(int n) override { line(n * poll_s, std::to_string(200 + 7 * n % 40)); }
+  void heal() override {
+    allow();
+    std::filesystem::permissions(tree_.path("power.csv"), std::filesystem::perms::owner_all);
+    if (torn_) tree_.append("power.csv", "\n");
+    torn_ = false;
+  }
+  void spoil(Fault fault, int n) override {
+    allow();
+    if (fault == Fault::kGone) return tree_.remove("power.csv");
+    if (fault == Fault::kFrozen || fault == Fault::kDropout) return;  // the logger writes nothing
+    if (fault == Fault::kPermission) return forbid(tree_.path("power.csv"));
+    if (fault == Fault::kTruncated && torn_) return;
+    if (fault == Fault::kTruncated) {
+      torn_ = true;
+      return tree_.append("power.csv", "17000");
+    }
+    const double at_s = fault == Fault::kClockStep        ? n * poll_s - 3600
+                        : fault == Fault::kDuplicateStamp ? std::min(n, 25) * poll_s
+                                                          : n * poll_s;
+    line(at_s, fault == Fault::kGarbage    ? "NaN"
+               : fault == Fault::kNegative ? "-250"
+               : fault == Fault::kSpike    ? "987654"
+                                           : std::to_string(200 + 7 * n % 40));
+  }
+
+ private:
+  void line(double at_s, const std::string& watts) {
+    tree_.append("power.csv",
+                 fmt::format("{:.6f},n1,{}\n", own_clock_from_s + at_s + wall_offset_s(), watts));
+  }
+  Tree tree_;
+  bool torn_ = false;
+  std::unique_ptr<Meter> owned_;
+};
+const RigRegistration csv_log{{.meter = "csv_log",
+                               .unavailable = {},
+                               .make = [](Fault) -> std::unique_ptr<FaultRig> {
+                                 auto rig = std::make_unique<CsvLogRig>();
+                                 return rig->ok() ? std::move(rig) : nullptr;
+                               },
+                               .cannot = stamped_cannot("it reads watts, nothing that adds up")}};
+
+std::map<Fault, std::string> model_cannot() {
+  std::map<Fault, std::string> never;
+  for (const FaultName& fault : all_faults())
+    never[fault.fault] = "a model has no instrument; it is used where there is none, and marked";
+  return never;
+}
+const RigRegistration estimate{
+    {.meter = "estimate", .unavailable = {}, .make = {}, .cannot = model_cannot()}};
 
 std::unique_ptr<FaultRig> make_battery(Fault) {
   const std::string folder = "sys/class/power_supply/BAT0";

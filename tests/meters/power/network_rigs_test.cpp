@@ -375,10 +375,7 @@ const RigRegistration slurm{{.meter = "slurm",
 
 TEST(MeterFaults, EveryMeterHasARig) {
   for (const MeterEntry& entry : meter_entries()) {
-    // made of a model, not of an instrument
-    if (entry.fallback || entry.open(nullptr).state == MeterProbe::State::kNotCompiledIn) continue;
-    // whose stamps the table's scripted clock cannot stand for; file_meters_test.cpp plays their faults
-    if (entry.name == "pm_counters" || entry.name == "csv_log") continue;
+    if (entry.open(nullptr).state == MeterProbe::State::kNotCompiledIn) continue;
     EXPECT_TRUE(std::any_of(
         rig_entries().begin(), rig_entries().end(),
         [&](const RigEntry& rig) { return rig.meter.substr(0, rig.meter.find(',')) == entry.name; }))

@@ -1,0 +1,42 @@
+#include "cpu/mlp/fused_plan.h"
+
+#include <algorithm>
+
+namespace mlpwatt {
+
+int FusedPlan::gradient_block_rows(std::int64_t row_floats, const FusedKernels& kernels) const {
+  const int fitting = static_cast<int>(gradient_block_bytes / (row_floats * 4)) / kernels.dot_rows;
+  return std::max(2, fitting) * kernels.dot_rows;
+}
+
+FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
+                          const Hierarchy& hierarchy) {
+  const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
+  FusedPlan plan;
+  plan.weight_block_bytes = static_cast<int>(l2_bytes / 4);
+  plan.gradient_block_bytes = static_cast<int>(l2_bytes / 4);
+  for (int k = 0; k < network.depth(); ++k) {
+    const double in = network.input_width(k), out = network.widths[k], t = threads;
+    // Floats that cross a cache, each way: a copy is written, read again by Adam, and 1 - 1/t of it by
+    // another core; by outputs, every thread reads all rows of the inputs and of its deltas, 1 - 1/t of them
+    // another's, which takes about twice as long.
+    const double copies = in * out * (2 + (1 - 1 / t));
+    const double others = 2 * static_cast<double>(rows) * (in + out / t);
+    plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
+                                           : copies > others);
+  }
+  const std::int64_t panels = (rows + kernels.lanes - 1) / kernels.lanes;
+  const std::int64_t mine = (panels + threads - 1) / threads;
+  const std::int64_t panel_bytes = std::int64_t{4} * network.inputs * kernels.lanes;
+  constexpr int kFewOutputs = 32;  // so few multiply-adds a float of data that fetching it would show
+  plan.chunk_panels = static_cast<int>(std::max<std::int64_t>(1, mine));
+  if (network.widths[0] <= kFewOutputs && !plan.by_outputs[0] && mine * panel_bytes > l2_bytes / 2) {
+    // 2/5 of L2: this chunk and the next one, and room for the rest; fours, as the narrowest tiles take them
+    const std::int64_t fitting = std::max<std::int64_t>(1, l2_bytes * 2 / 5 / panel_bytes);
+    plan.chunk_panels = static_cast<int>(fitting > 4 ? fitting / 4 * 4 : fitting);
+    plan.chunked = plan.chunk_panels < mine;
+  }
+  return plan;
+}
+
+}  // namespace mlpwatt

@@ -1,0 +1,40 @@
+#pragma once
+// What the fused engine decides before it runs, from the network and the caches alone, so that its traffic
+// model can ask as well: whose work each layer's weight gradient is, and which parts of the data stay in L2.
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/mlp/fused_kernels.h"
+#include "kernels/hierarchy.h"
+#include "kernels/network.h"
+
+namespace mlpwatt {
+
+struct FusedPlan {
+  /// Of each layer's weight gradient, one of two ways:
+  ///   false  by rows of the batch: every thread makes a gradient of its own rows while they are in its
+  ///   cache;
+  ///          the copies meet in Adam. What it costs is a copy of the gradient a thread.
+  ///   true   by outputs: when all threads have made their deltas, each takes its outputs over the whole
+  ///   batch,
+  ///          Adam at once, and the gradient never leaves L2. What it costs is reading the others'
+  ///          activations.
+  std::vector<bool> by_outputs;
+  /// Panels that go forward and backward before the next ones come; all of a thread's, unless the layer that
+  /// reads the data has so few outputs that reading it a second time, from L3, would be what the step waits
+  /// for.
+  int chunk_panels = 0;
+  bool chunked = false;        ///< chunk_panels is less than all: the next chunk's data is fetched meanwhile
+  int weight_block_bytes = 0;  ///< of a layer's weights that stay in L2 while the panels pass by
+  int gradient_block_bytes = 0;  ///< of a gradient by outputs, between the product and Adam
+
+  /// Rows of a gradient by outputs that are made and consumed together.
+  int gradient_block_rows(std::int64_t row_floats, const FusedKernels& kernels) const;
+};
+
+/// @param rows of a batch
+FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
+                          const Hierarchy& hierarchy);
+
+}  // namespace mlpwatt

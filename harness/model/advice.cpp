@@ -1,0 +1,86 @@
+#include "harness/model/advice.h"
+
+#include <algorithm>
+#include <map>
+#include <stdexcept>
+
+#include "harness/model/recommendation.h"
+
+namespace mlpwatt::model {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Quarter of the grid's octaves: from a network in L1 to one beyond L3.
+const std::vector<std::int64_t>& advised_sizes() {
+  static const std::vector<std::int64_t> sizes{1 << 10, 1 << 14, 1 << 18, 1 << 22};
+  return sizes;
+}
+
+std::vector<std::string> datasets_of(const Contents& contents, int most) {
+  std::map<std::string, int> runs;
+  for (const Row& row : contents.rows(runs_table()))
+    if (row.text("family").ends_with("mlp_train") && row.text("status") == "ok") ++runs[row.text("dataset")];
+  std::vector<std::pair<int, std::string>> order;
+  for (const auto& [name, count] : runs) order.emplace_back(-count, name);
+  std::sort(order.begin(), order.end());
+  std::vector<std::string> names;
+  for (const auto& [count, name] : order)
+    if (static_cast<int>(names.size()) < most) names.push_back(name);
+  return names;
+}
+
+Json candidate_json(const Candidate& candidate) {
+  const Configuration& c = candidate.configuration;
+  const Placement& p = candidate.work.placement;
+  return {{"shape", c.shape},
+          {"depth", c.depth},
+          {"parameters", c.network.parameters()},
+          {"algorithm", c.algorithm},
+          {"threads", c.threads},
+          {"per_datum", candidate.per_datum},
+          {"per_datum_low95", candidate.per_datum_low95},
+          {"per_datum_high95", candidate.per_datum_high95},
+          {"working_set_levels",
+           {{"l", p.inter_layer}, {"f", p.forward_pass}, {"b", p.backward_pass}, {"d", p.dataset}}}};
+}
+
+}  // namespace
+
+Json advise(const std::string& path, int most_datasets) {
+  Json advice = Json::array();
+  QuestionOptions options;
+  options.model_file = path;
+  std::unique_ptr<Question> question;
+  try {
+    question = std::make_unique<Question>(options);
+  } catch (const std::invalid_argument&) {
+    return advice;  // no model
+  }
+  for (const std::string& dataset : datasets_of(question->contents(), most_datasets))
+    for (const std::int64_t size : advised_sizes()) {
+      std::vector<Candidate> candidates;
+      try {
+        candidates = recommend(*question, {dataset, size, 0, {256}});
+      } catch (const std::invalid_argument&) {
+        continue;  // no such network, or an algorithm nothing was fitted for
+      }
+      if (candidates.size() < 2) continue;
+      const Candidate &best = candidates.front(), &median = candidates[candidates.size() / 2];
+      const std::vector<std::string> why = explain(best, median);
+      advice.push_back({{"dataset", dataset},
+                        {"size", size},
+                        {"target", to_string(best.estimate.target)},
+                        {"form", best.estimate.form},
+                        {"provenance", "modelled"},
+                        {"candidates", candidates.size()},
+                        {"best", candidate_json(best)},
+                        {"median", candidate_json(median)},
+                        {"saving", 1 - best.per_datum / median.per_datum},
+                        {"why", why.empty() ? "" : why.front()}});
+    }
+  return advice;
+}
+
+}  // namespace mlpwatt::model
