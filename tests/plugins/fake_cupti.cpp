@@ -145,7 +145,7 @@ int cuptiRangeProfilerCounterDataImageInitialize(CuptiRangeDataInitialize* param
 }
 int cuptiRangeProfilerSetConfig(CuptiRangeConfig* params) {
   // user range, user replay
-  if (params->struct_size != 106 || params->range != 2 || params->replay != 3) return kInvalid;
+  if (params->struct_size != 90 || params->range != 2 || params->replay != 3) return kInvalid;
   Profiler& self = *profiler(params->profiler);
   self.configured = true;
   self.metrics.assign(params->config + 1, params->config + 1 + params->config[0]);
