@@ -19,9 +19,10 @@ inline constexpr MlpTolerance kFloat32Tolerance{};
 
 /// Runs `steps` steps over the training batches 0, 1, ... (cyclic) on `engine` and on the reference from the
 /// same parameters. Passes when the first step's gradients agree by name within `tolerance.gradient` of each
-/// layer's largest, every later mean loss within `tolerance.loss` of the reference's, and the parameters have
-/// moved together (Adam turns the sign of a vanishing gradient into a whole step, so single parameters may
-/// differ by steps; their mean may not).
+/// layer's largest (and, of millions of ReLUs, the share of a row: one may fall on the other side), every
+/// later mean loss within `tolerance.loss` of the reference's, and the parameters have moved together (Adam
+/// turns the sign of a vanishing gradient into a whole step, so single parameters may differ by steps; their
+/// mean may not).
 /// @param batch the batch size `engine` was made with
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
                               const reference::Adam& adam, std::uint64_t seed, int steps,

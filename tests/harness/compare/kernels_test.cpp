@@ -6,7 +6,7 @@
 
 #include "tests/harness/fakes.h"
 
-namespace mlpwatt {
+namespace mlpwatt::testing {
 namespace {
 
 CompareSettings settings_for(FakeClock&) {
@@ -67,4 +67,4 @@ TEST(CompareKernels, WhoCannotTakePartSaysWhy) {
 }
 
 }  // namespace
-}  // namespace mlpwatt
+}  // namespace mlpwatt::testing
