@@ -1,8 +1,8 @@
 #!/bin/sh
 # Collects what a built mlpwatt needs on a machine where nothing can be installed:
 #   harness/setup/bundle.sh BUILD      (make bundle)
-# BUILD/bundle/bin holds the programs, BUILD/bundle/lib every shared library they load, the C library and its loader
-# included; BUILD/bundle/mlpwatt and .../mlpwatt_gpu_tests start them. Of the target only the kernel and the NVIDIA driver
+# BUILD/bundle/bin holds the programs, BUILD/bundle/lib every shared library they load, .../libc the C library and
+# its loader, for machines whose own is older; BUILD/bundle/mlpwatt and .../mlpwatt_gpu_tests start them. Of the target only the kernel and the NVIDIA driver
 # (libcuda.so.1, libnvidia-ml.so.1) are used. Copy the working tree with BUILD/bundle in it, and there run
 #   make record-gpu OUT=FOLDER
 set -eu
@@ -25,18 +25,28 @@ for optional in libcupti.so.13 libnvperf_host.so libnvperf_target.so; do
   done
 done
 xargs -I{} cp -L {} "$bundle/lib/" < "$bundle/libraries.txt"
-loader=$(basename "$(find "$bundle/lib" -name 'ld-linux*' | head -n 1)")
+# The C library stands apart: it is only used where the machine's own is older than the programs.
+mkdir -p "$bundle/libc"
+for part in ld-linux libc libm libpthread libdl librt libresolv libnsl libutil libanl; do
+  find "$bundle/lib" \( -name "$part.so*" -o -name "$part-*.so*" \) -exec mv {} "$bundle/libc/" \;
+done
+loader=$(basename "$(find "$bundle/libc" -name 'ld-linux*' | head -n 1)")
 for program in mlpwatt mlpwatt_gpu_tests; do
   cat > "$bundle/$program" <<END
 #!/bin/sh
 # The bundled program with the bundled libraries; the driver's come from the machine.
 here=\$(cd "\$(dirname "\$0")" && pwd)
-for driver in /usr/lib/x86_64-linux-gnu /usr/lib64 /usr/lib /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
-  [ -e "\$driver/libcuda.so.1" ] && found=\${found:-}:\$driver
+LD_LIBRARY_PATH=\$here/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH
+"\$here/bin/mlpwatt" --version > /dev/null 2>&1 && exec "\$here/bin/$program" "\$@"
+# an older C library than the programs were linked with: bring ours, and the folders of the driver
+for folder in /usr/lib/x86_64-linux-gnu /usr/lib64 /usr/lib /usr/local/nvidia/lib64; do
+  [ ! -e "\$folder/libcuda.so.1" ] || LD_LIBRARY_PATH=\$LD_LIBRARY_PATH:\$folder
 done
-exec "\$here/lib/$loader" --library-path "\$here/lib\${found:-}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" "\$here/bin/$program" "\$@"
+# a program started by a loader cannot start itself again to bind its threads
+OMP_PROC_BIND=close OMP_PLACES=cores exec "\$here/libc/$loader" --library-path "\$here/libc:\$LD_LIBRARY_PATH" "\$here/bin/$program" "\$@"
 END
   chmod +x "$bundle/$program"
 done
-"$bundle/mlpwatt" --version > /dev/null 2>&1 || "$bundle/mlpwatt" list > /dev/null
+"$bundle/mlpwatt" --version > /dev/null
 echo "bundle: $bundle ($(du -sh "$bundle" | cut -f1)): $(wc -l < "$bundle/libraries.txt") shared libraries"

@@ -39,6 +39,8 @@ else
   step build 200 "${MAKE:-make}" GPU_ARCH="${GPU_ARCH:-native}" BUILD="$build" build "$build/mlpwatt_gpu_tests" || exit 1
 fi
 data=kernels/data
+reason=$("$mlpwatt" list | sed -n 's/^gpu\/fma: \([0-9]*\) of \1 unavailable here: //p')
+[ -z "$reason" ] || { say "$reason"; exit 1; }
 # The grid gets what the others leave, at least 100 s after a build, 300 s with a bundle.
 # short windows: what is recorded is many points, each long enough for its own statistics
 # (compute-sanitizer takes longer than there is: make test-gpu)

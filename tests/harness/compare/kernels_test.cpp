@@ -9,6 +9,11 @@
 namespace mlpwatt::testing {
 namespace {
 
+using testing::fake_benchmark;
+using testing::FakeClock;
+using testing::FakeKernel;
+using testing::FakeScript;
+
 CompareSettings settings_for(FakeClock&) {
   CompareSettings settings;
   settings.turns.turn_s = 0.004;
