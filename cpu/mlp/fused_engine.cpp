@@ -235,6 +235,7 @@ class FusedEngine : public MlpEngine {
         double hits = 0;
         loss[member.id] += data.rows[b] * forward(data, b, first, last, false, &hits);
         right[member.id] += data.rows[b] * hits;
+        member.wait();  // a partial batch is shared out otherwise: its panels may still be another's
       }
     });
     double total = 0, hits = 0;

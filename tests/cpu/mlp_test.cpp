@@ -179,7 +179,8 @@ TEST(Mlp, EvaluationAgreesWithTheReferenceOnBothSplits) {
       const auto want = oracle.evaluate(data.x.data() + first * data.info.features,
                                         data.y.data() + first * data.info.outputs, rows);
       const auto got = engine->evaluate(split);
-      ASSERT_FALSE(!(std::abs(got.loss - want.loss) <= 1e-5 * (1 + want.loss))) << describe(c);
+      ASSERT_FALSE(!(std::abs(got.loss - want.loss) <= 1e-5 * (1 + want.loss)))
+          << describe(c) << ": " << got.loss << ", reference " << want.loss;
       if (c.network.task == Task::kRegression)
         ASSERT_TRUE(std::isnan(got.accuracy)) << describe(c);
       else  // a tie in float may fall the other way

@@ -172,7 +172,8 @@ TEST_F(AttachPower, TheNightTheClocksGoBack) {
   write_log(first_s - 3600, first_s + 4 * 3600, first_s,
             [&](double utc_s) { return civil(utc_s - (utc_s < back_utc_s ? 6 : 7) * 3600); });
   ASSERT_EQ(attach({"--timezone", "America/Denver"}).status, 0);
-  for (const Row& row : read_file(file()).rows(runs_table())) {
+  const Contents contents = read_file(file());
+  for (const Row& row : contents.rows(runs_table())) {
     EXPECT_NEAR(row.real("energy_j_measured"), 1200 * kLoad_w, 12 * kLoad_w) << row.text("name");
     EXPECT_EQ(row.text("energy_quality"), "ok");
   }

@@ -205,9 +205,10 @@ TEST_F(CampaignTest, ASecondProcessIsRefusedAndTheFirstGoesOn) {
   ASSERT_TRUE(first.running()) << log();
   const std::string other = folder_.path("other log");
   EXPECT_EQ(Child(command("store", {"--resume"}), other).wait(), 1);
-  EXPECT_THAT(read_text(other), HasSubstr("another mlpwatt is working on this campaign"));
-  EXPECT_THAT(read_text(other), ::testing::EndsWith("\n"));
-  EXPECT_EQ(std::count(read_text(other).begin(), read_text(other).end(), '\n'), 1);
+  const std::string said = read_text(other);
+  EXPECT_THAT(said, HasSubstr("another mlpwatt is working on this campaign"));
+  EXPECT_THAT(said, ::testing::EndsWith("\n"));
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1);
   EXPECT_EQ(first.wait(), 0) << log();
   EXPECT_EQ(stored("store").size(), 100u);
 }
