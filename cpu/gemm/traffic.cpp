@@ -85,15 +85,22 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
       trace.touch(packed_b, 1, others);
     else
       trace.touch(arrays.b, block, arrays.b_remote);
+    // What a strip really opens: across its rows (tn, in place) mr floats of every line of a column, and of
+    // the next line where they cross its end.
     const double strip_a = blocking.pack_a ? mr * kc * kFloat
-                           : a_across      ? kc * std::max(kLine, mr * kFloat)
+                           : a_across      ? kc * (kLine + mr * kFloat - kFloat)
                                            : mr * (kc * kFloat + kLine);
     const double strip_b = nr * kc * kFloat, strip = b_stays ? strip_b : strip_a;
+    const double opened_a = !blocking.pack_a && a_across ? strip_a / (mr * kc * kFloat) : 1;
+    const double opened_stay = b_stays ? 1 : opened_a, opened_pass = b_stays ? opened_a : 1;
     const double part_floats = std::min(pass_floats, part_strips * pass_width);
     const double part = part_floats * kc * kFloat, tiles_c = stay_width * part_floats * kFloat;
-    // L1: the strip that stays, once a tile.
-    const double near = strip + 2 * pass_width * kc * kFloat;
-    trace.again((pass_strips - parts) * stay_floats * kc * kFloat, near, near);
+    // L1: the strip that stays, once a tile. Where strips are opened line by line, the sets of L1 are those
+    // of the matrix's row length and not evenly used: strips of both kinds that fit it barely do not.
+    const double near = strip + 2 * pass_width * kc * kFloat * opened_pass;
+    trace.again((pass_strips - parts) * stay_floats * kc * kFloat * opened_stay, near, near);
+    if (opened_pass > 1)  // neighbours open the same lines again
+      trace.again((opened_pass - 1) * pass_floats * kc * kFloat * stay_strips, near, near);
     // L2: the part that passes by, once a strip that stays.
     trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
     // All of the operand that stays, once a part after the first.

@@ -6,6 +6,7 @@
 
 #include "cpu/gemm/traffic.h"
 #include "cpu/mlp/traffic.h"
+#include "cpu/twins/mlp_twin.h"
 #include "harness/model/training_runs.h"
 #include "tests/support/temporary_folder.h"
 
@@ -79,7 +80,8 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
     const Traffic one = mlp_train_traffic(network, {algorithm, "generic", 1, 256, 15000}, hierarchy());
     const Traffic two = mlp_train_traffic(network, {algorithm, "generic", 2, 256, 15000}, hierarchy());
     EXPECT_NEAR(two.issued_flops / one.issued_flops, 1, 0.1) << algorithm;
-    EXPECT_NEAR(total(two) / total(one), 1, 0.25) << algorithm;
+    // a twin is blocked for caches that are not there, and otherwise for each number of threads
+    EXPECT_NEAR(total(two) / total(one), 1, is_mlp_twin(algorithm) ? 0.35 : 0.25) << algorithm;
     EXPECT_EQ(one.roots, static_cast<double>(network.parameters())) << algorithm;
     EXPECT_GE(two.imbalance, 1) << algorithm;
   }

@@ -38,7 +38,7 @@ TEST(ModelFit, RecoversKnownCoefficientsWithoutNoise) {
     for (const auto& [term, price] : kPrices) {
       const Coefficient& one = find(find(fitting, "traffic", algorithm), term);
       if (one.state == Identified::kCollinear) continue;  // said by a test below
-      EXPECT_NEAR(one.value, price, 1e-6 * price + 1e-16) << algorithm << ' ' << term;
+      EXPECT_NEAR(one.value, price, 1e-6 * price + 1e-16) << algorithm << ' ' << term << ' ' << static_cast<int>(one.state);
     }
 }
 
@@ -160,7 +160,8 @@ TEST(Model, RepetitionsBecomeOneConfigurationAndTheirScatterIsReported) {
   const std::vector<TrainingRun> quickest = merge_repetitions(training_runs(contents), Statistic::kQuickest);
   ASSERT_EQ(quickest.size(), runs.size());
   for (std::size_t i = 0; i < runs.size(); ++i) EXPECT_LT(quickest[i].step_s, runs[i].step_s);
-  for (const Row& row : rows_of(fit_all(quickest, {20, 1}), quickest).at(&model_tests_table())) {
+  const auto quickest_tables = rows_of(fit_all(quickest, {20, 1}), quickest);
+  for (const Row& row : quickest_tables.at(&model_tests_table())) {
     EXPECT_NEAR(row.real("repeat_sd"), 0.1, 0.03);
     EXPECT_EQ(row.text("statistic"), "quickest");
   }

@@ -70,7 +70,7 @@ inline Contents synthetic_contents(const std::string& form, const TruePrices& pr
     const DatasetInfo& info = pick(all_datasets());
     const int depth = pick(all_depths());
     const Shape shape = canonical_shape(pick(all_shapes()), depth);
-    const std::int64_t size = std::int64_t{1} << (6 + uniform_below(random, 17));
+    const std::int64_t size = std::int64_t{1} << (6 + uniform_below(random, 19));
     Record record;
     record.machine = plain_machine();
     record.run = training_row(info.name, shape_name(shape), size, depth, "", 2);
