@@ -173,6 +173,7 @@ TEST_F(StoreTest, ADiskThatFillsWhenTheyBecomeOneFileLosesNothing) {
   EXPECT_EQ(store_files(store_folder).hdf5.size(), 2u);
   EXPECT_FALSE(std::filesystem::exists(store_folder + "/.campaign.h5.tmp"));
   std::filesystem::remove(where + "/other");
+  ASSERT_TRUE(disk.grow());
   EXPECT_EQ(read_file(store.finish()).rows(runs_table()).size(), 256u);
 }
 
