@@ -8,7 +8,6 @@ CXX        := $(if $(filter default undefined,$(origin CXX)),g++,$(CXX))
 OPT        ?= -O2
 SANITIZE   ?=
 ARGS       ?=
-SUITE_ARGS ?=
 GPU_ARCH   ?=
 MAKEFLAGS  += --no-builtin-rules
 # one job a processor unless the caller chose
@@ -185,8 +184,6 @@ mlp: build ## training steps of the networks in the suite, next to the FMA peak 
 
 bench-gpu: need-nvcc build ## the quick suite of the device: peaks, bandwidths, latencies, products, training steps
 	@$(RUN) --quick --filter '^gpu/' $(ARGS)
-compare-gpu: need-nvcc build ## our matrix products on the device in turns with cuBLAS's
-	@$(MLPWATT) compare-cublas --out $(OUT) $(ARGS)
 record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in under 9 minutes: make record-gpu OUT=FOLDER
 	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
 bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
@@ -216,7 +213,8 @@ peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPW
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
 	@$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS)
 	@$(MLPWATT) compare-peers --out $(OUT) $(ARGS)
-compare-gpu: build ## ours on the GPU in turns with PyTorch and JAX there, the sample of the grid
+compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid
+	@$(MLPWATT) compare-cublas --out $(OUT) $(ARGS)
 	@MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS)
 peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
 	@PEERS_WANTED=results/peers/requirements-gpu.txt harness/setup/peers.sh $(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu)

@@ -140,7 +140,8 @@ __device__ __forceinline__ void tile_product(TileShared<Shape>& shared, const Op
     start(step + kTileBuffers - 1);
     const float* pa = sa.values[step % kTileBuffers];
     const float* pb = sb.values[step % kTileBuffers];
-#pragma unroll 1  // unrolled further, the update of the 64-tile does not fit 128 registers (two blocks a multiprocessor)
+#pragma unroll 1  // unrolled further, the update of the 64-tile does not fit 128 registers (two blocks a
+                  // multiprocessor)
     for (int k = 0; k < kTileDepth; k += 4) {
       float va[4][Shape::kEach], vb[4][Shape::kEach];
       fetch<Shape, AlongA>(pa, k, tm, va);

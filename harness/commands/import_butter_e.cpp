@@ -33,8 +33,7 @@ int import(const Options& options, Context& context) {
       "{}: {} of {} runs kept, energy of {} integrated from their job's watts, of {} as published\n"
       "next: mlpwatt fit {}\n",
       options.out, kept, imported.rows, imported.integrated,
-      static_cast<std::int64_t>(kept) - imported.integrated,
-      options.out);
+      static_cast<std::int64_t>(kept) - imported.integrated, options.out);
   return kExitOk;
 }
 

@@ -8,11 +8,11 @@
 #include <limits>
 #include <random>
 
-#include "kernels/mlp_check.h"
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"
 #include "kernels/kernel.h"
+#include "kernels/mlp_check.h"
 
 namespace mlpwatt {
 namespace {

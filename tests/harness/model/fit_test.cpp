@@ -38,7 +38,8 @@ TEST(ModelFit, RecoversKnownCoefficientsWithoutNoise) {
     for (const auto& [term, price] : kPrices) {
       const Coefficient& one = find(find(fitting, "traffic", algorithm), term);
       if (one.state == Identified::kCollinear) continue;  // said by a test below
-      EXPECT_NEAR(one.value, price, 1e-6 * price + 1e-16) << algorithm << ' ' << term << ' ' << static_cast<int>(one.state);
+      EXPECT_NEAR(one.value, price, 1e-6 * price + 1e-16)
+          << algorithm << ' ' << term << ' ' << static_cast<int>(one.state);
     }
 }
 
