@@ -89,7 +89,7 @@ Outcome run(FaultRig& rig, std::optional<Fault> fault) {
       rig.show(n);
     const bool answers = !on || fault == Fault::kFrozen || fault == Fault::kDuplicateStamp;
     const double timeout_s = answers ? 5 : fault == Fault::kGone ? 0.1 : rig.read_timeout_s;
-    Reading reading = checked_read(rig.meter(), timeout_s).at(rig.channel);
+    Reading reading = checked_read(rig.meter(), timeout_s, rig.own_clock_from_s > 0).at(rig.channel);
     if (rig.own_clock_from_s > 0 && reading.value)
       reading.monotonic_s -= rig.own_clock_from_s;
     else
