@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 "$mlpwatt" plan --sample 120 --seed 3 --window-s 0.1 --max-window-s 0.5 --dataset-source synthetic \
   --recalibrate --calibration "$here/calibration.json" --out "$work/plan"
 "$mlpwatt" campaign "$work/plan" --out "$work/campaign" --counters none --peaks-s 0
-"$mlpwatt" export "$work/campaign/campaign.h5" --csv --columns name,step_s | tr -d '\r' > "$here/runs.csv"
+"$mlpwatt" export "$work/campaign/campaign.h5" --csv --columns name,step_s | tr -d '\r' | grep -v ',$' > "$here/runs.csv" # runs without a time are left out
 "$mlpwatt" export "$work/campaign/campaign.h5" --json --table machine | /usr/bin/python3 -c '
 import json, sys
 machine = json.load(sys.stdin)[0]
