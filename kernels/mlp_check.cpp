@@ -120,4 +120,13 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
   return verdict;
 }
 
+MlpCheckSize mlp_check_size(const Network& network, int batch) {
+  constexpr double kReferenceMacs = 3e8;  // ~0.3 s
+  const double macs_per_row = 3.0 * static_cast<double>(network.parameters());
+  const int rows =
+      static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(batch)));
+  const int steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / rows, 1.0, 10.0));
+  return {rows, steps};
+}
+
 }  // namespace mlpwatt

@@ -28,6 +28,13 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
                               const reference::Adam& adam, std::uint64_t seed, int steps,
                               const MlpTolerance& tolerance = kFloat32Tolerance);
 
+/// How much of a check the scalar reference can follow in about 0.3 s: ten steps of whole batches, of larger
+/// networks fewer rows and steps.
+struct MlpCheckSize {
+  int rows, steps;
+};
+MlpCheckSize mlp_check_size(const Network& network, int batch);
+
 /// The first `train_rows` training and `test_rows` test rows of `data`.
 Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows);
 

@@ -15,9 +15,10 @@ constexpr int kDotRows = 4;  // weight gradient: kDotRows x 4 sums beside their 
 }  // namespace
 
 const FusedKernels& fused_kernels_avx512() {
-  static const FusedKernels table{
-      Isa::kAvx512, kPanel,          kRows, kDotRows, kDotBlockBytes, kDeltaBlockBytes, forward,
-      backward,     weight_gradient, loss,  adam,     column_sums,    exp_many,         log_many};
+  static const FusedKernels table{Isa::kAvx512,     kPanel,  kRows,    kDotRows,        kDotBlockBytes,
+                                  kDeltaBlockBytes, forward, backward, weight_gradient, turn_inputs,
+                                  outer_gradient,   loss,    adam,     column_sums,     exp_many,
+                                  log_many};
   return table;
 }
 }  // namespace mlpwatt

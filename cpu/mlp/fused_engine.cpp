@@ -65,6 +65,11 @@ struct PanelData {
   int panels(int batch, int lanes) const { return (rows[batch] + lanes - 1) / lanes; }
 };
 
+/// Rows of a panel's storage, so that a weight gradient, which walks over the same few features of every
+/// panel, finds the panels of a batch of 256 in different sets of L1: they lie an odd multiple of a
+/// 16th of 4 KiB apart, whatever the lanes. Narrow layers are in L1 as a whole.
+int spread_rows(int width) { return width < 32 ? width : (width + 3) / 8 * 8 + 4; }
+
 /// Activations and gradients of a batch, layer by layer, in one piece of memory (huge pages, where it is
 /// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every thread
 /// writes its own panels; the others read them where a weight gradient goes by outputs.
@@ -88,7 +93,7 @@ struct Workspace {
       };
       for (int k = 0; k < network.depth(); ++k) {
         Layer& layer = layers[k];
-        layer.stride = static_cast<std::int64_t>(network.widths[k]) * lanes;
+        layer.stride = static_cast<std::int64_t>(spread_rows(network.widths[k])) * lanes;
         take(layer.activation, layer.stride);
         if (network.is_output(k))
           layer.delta = layer.activation;
@@ -149,11 +154,13 @@ class FusedEngine : public MlpEngine {
     first_moment_ = AlignedFloats::untouched(layout_.size());
     second_moment_ = AlignedFloats::untouched(layout_.size());
     gradients_ = AlignedFloats::untouched(threads_ * layout_.size());
-    std::int64_t scratch = 0;
+    std::int64_t scratch = 0, turned = 0;
     for (int k = 0; k < network.depth(); ++k) {
-      const std::int64_t row = layout_.row(k);
+      if (plan_.turned[k])
+        turned = std::max<std::int64_t>(turned, kernels_.turned_floats(network.input_width(k), panels_));
       if (plan_.by_outputs[k]) {
-        scratch = std::max(scratch, plan_.gradient_block_rows(row, kernels_) * row + network.widths[k]);
+        const auto [outputs, inputs] = plan_.gradient_block(network.input_width(k), kernels_);
+        scratch = std::max<std::int64_t>(scratch, outputs * (inputs + 1));
         continue;
       }
       const std::int64_t first = layout_.weights(k), last = end_of(k);
@@ -168,6 +175,7 @@ class FusedEngine : public MlpEngine {
       space_.touch(first, last);
       ThreadOwn& own = threads_own_[member.id];
       own.scratch = AlignedFloats(scratch);
+      own.turned = AlignedFloats(turned);
       float* gradient = gradients_.data() + member.id * layout_.size();
       for (const auto& run : by_rows_) std::fill(gradient + run.first, gradient + run.last, 0.0f);
       for (int k = 0; k < network_.depth(); ++k) {
@@ -203,7 +211,8 @@ class FusedEngine : public MlpEngine {
                                       : s + 1 < count ? layer_input(train_, batches[s + 1], first, 0)
                                                       : nullptr;
           loss += forward(train_, batch, p, next, true, nullptr);
-          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(), data_to_come);
+          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(),
+                   threads_own_[member.id].turned.data(), data_to_come);
           p = next;
         } while (p < last);
         const AdamStep step = schedule.next();
@@ -259,6 +268,7 @@ class FusedEngine : public MlpEngine {
   struct alignas(64) ThreadOwn {  // the next thread's loss is on another cache line
     double loss = 0;
     AlignedFloats scratch;  ///< a block of a gradient by outputs, its bias part last
+    AlignedFloats turned;   ///< inputs of a layer, for kernels that want them batch-major
   };
 
   std::int64_t end_of(int layer) const {
@@ -319,7 +329,7 @@ class FusedEngine : public MlpEngine {
   }
 
   /// Back through panels [first, last); the gradients by rows go to this thread's copy.
-  void backward(int batch, long first, long last, bool accumulate, float* gradient,
+  void backward(int batch, long first, long last, bool accumulate, float* gradient, float* turned,
                 const float* data_to_come) {
     for (int k = network_.depth() - 1; k >= 0; --k) {
       Workspace::Layer& layer = space_.layers[k];
@@ -329,7 +339,12 @@ class FusedEngine : public MlpEngine {
         work.bias_gradient = gradient + layout_.biases(k);
         work.accumulate = accumulate;
         if (k == 0) work.next_in = data_to_come;
-        kernels_.weight_gradient(work);
+        if (plan_.turned[k]) {
+          kernels_.turn_inputs(work, turned);
+          kernels_.outer_gradient(work, turned);
+        } else {
+          kernels_.weight_gradient(work);
+        }
       }
       if (k == 0) break;  // nobody wants the gradient at the data
       Workspace::Layer& below = space_.layers[k - 1];
@@ -355,27 +370,37 @@ class FusedEngine : public MlpEngine {
   /// This member's outputs of a layer's gradient over the whole batch, block by block, each consumed by Adam
   /// while it is in L2.
   void update_outputs(const TeamMember& member, int batch, int layer, const AdamStep& step) {
-    float* scratch = threads_own_[member.id].scratch.data();
-    const std::int64_t row = layout_.row(layer);
-    const int block = plan_.gradient_block_rows(row, kernels_);
-    float* bias_gradient = scratch + block * row;
+    float *scratch = threads_own_[member.id].scratch.data(), *turned = threads_own_[member.id].turned.data();
     const PanelGradient all = gradient_work(batch, 0, train_.panels(batch, kernels_.lanes), layer);
+    const auto [block_outputs, block_inputs] = plan_.gradient_block(all.inputs, kernels_);
+    float* bias_gradient = scratch + block_outputs * block_inputs;
+    const auto adam = [&](std::int64_t at, const float* gradient, std::int64_t count) {
+      kernels_.adam(step, 0, count, gradient, 1, 0, weights_.data() + at, first_moment_.data() + at,
+                    second_moment_.data() + at);
+    };
+    if (plan_.turned[layer]) kernels_.turn_inputs(all, turned);
     const auto [first, last] = member.share(network_.widths[layer]);
-    for (long o = first; o < last; o += block) {
-      PanelGradient work = all;
-      work.outputs = static_cast<int>(std::min<long>(block, last - o));
-      work.delta += o * kernels_.lanes;
-      work.gradient = scratch;
-      work.bias_gradient = bias_gradient;
-      kernels_.weight_gradient(work);
-      const auto adam = [&](std::int64_t at, const float* gradient, std::int64_t count) {
-        kernels_.adam(step, 0, count, gradient, 1, 0, weights_.data() + at, first_moment_.data() + at,
-                      second_moment_.data() + at);
-      };
-      for (int r = 0; r < work.outputs; ++r)
-        adam(layout_.weights(layer) + (o + r) * row, scratch + r * row, all.inputs);
-      adam(layout_.biases(layer) + o, bias_gradient, work.outputs);
-    }
+    for (long o = first; o < last; o += block_outputs)
+      for (int i = 0; i < all.inputs; i += block_inputs) {
+        PanelGradient work = all;
+        work.outputs = static_cast<int>(std::min<long>(block_outputs, last - o));
+        work.delta += o * kernels_.lanes;
+        work.inputs = std::min(block_inputs, all.inputs - i);
+        work.in += static_cast<std::int64_t>(i) * kernels_.lanes;
+        work.gradient = scratch;
+        work.gradient_row = block_inputs;
+        work.bias_gradient = i == 0 ? bias_gradient : nullptr;
+        if (plan_.turned[layer])
+          kernels_.outer_gradient(work, turned + static_cast<std::int64_t>(i) * all.panels * kernels_.lanes);
+        else
+          kernels_.weight_gradient(work);
+        // Fetching the next row's pieces meanwhile was tried: no gain, division and root are what it waits
+        // for.
+        for (int r = 0; r < work.outputs; ++r)
+          adam(layout_.weights(layer) + (o + r) * layout_.row(layer) + i, scratch + r * block_inputs,
+               work.inputs);
+        if (i == 0) adam(layout_.biases(layer) + o, bias_gradient, work.outputs);
+      }
   }
 
   Network network_;

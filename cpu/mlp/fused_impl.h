@@ -23,13 +23,12 @@ constexpr int panels_together(int rows) {
   return rows * kVectors >= 8 ? 1 : rows * kVectors * 2 > 8 && wanted < 2 ? 2 : wanted;
 }
 
-/// Rows x (Panels panels) of C in registers; B's row is one row of each panel (L1), A a broadcast of weights
-/// (L1/L2).
-template <int Rows, int Panels>
-inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][Panels * kVectors], int k,
-                                                    const float* w, std::int64_t w_row, std::int64_t w_col,
+/// Rows x kWide vectors of C in registers; B's row is one row of each panel (L1) that the vectors cover, A a
+/// broadcast of weights (L1/L2).
+template <int Rows, int kWide>
+inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][kWide], int k, const float* w,
+                                                    std::int64_t w_row, std::int64_t w_col,
                                                     const float* panel, std::int64_t panel_stride) {
-  constexpr int kWide = Panels * kVectors;
   for (int p = 0; p < k; ++p) {
     if constexpr (Rows < kWide) {  // the weights wait in registers, each vector of the panels comes by once
       Vector element[Rows];
@@ -79,8 +78,8 @@ inline __attribute__((always_inline)) void forward_tile(const PanelForward& f, i
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v)
       sum[r][v] = part.first ? splat(f.bias[o + r]) : load(out + at(r, v, f.out_stride));
-  multiply<Rows, Panels>(sum, part.k1 - part.k0, f.weights + o * f.weights_row + part.k0, f.weights_row, 1,
-                         in + part.k0 * kPanel, f.in_stride);
+  multiply<Rows, kWide>(sum, part.k1 - part.k0, f.weights + o * f.weights_row + part.k0, f.weights_row, 1,
+                        in + part.k0 * kPanel, f.in_stride);
   if (part.last && f.relu)
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
@@ -122,8 +121,8 @@ inline __attribute__((always_inline)) void backward_tile(const PanelBackward& b,
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v) sum[r][v] = start ? load(start + at(r, v, start_stride)) : Vector{};
-  multiply<Rows, Panels>(sum, part.k1 - part.k0, b.weights + part.k0 * b.weights_row + i, 1, b.weights_row,
-                         b.delta + p * b.delta_stride + part.k0 * kPanel, b.delta_stride);
+  multiply<Rows, kWide>(sum, part.k1 - part.k0, b.weights + part.k0 * b.weights_row + i, 1, b.weights_row,
+                        b.delta + p * b.delta_stride + part.k0 * kPanel, b.delta_stride);
   if (!part.last) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
@@ -223,6 +222,14 @@ inline __attribute__((always_inline)) Vector fold(Vector a, Vector b, std::integ
     return group + within % Half + part * Half + (within < Half ? 0 : kLanes);
   };
   return __builtin_shufflevector(a, b, from(I, 0)...) + __builtin_shufflevector(a, b, from(I, 1)...);
+}
+
+/// Lanes of `a` whose number has the bit Half change places with the lanes of `b` whose number has not.
+template <int Half, int... I>
+inline __attribute__((always_inline)) void exchange(Vector& a, Vector& b, std::integer_sequence<int, I...>) {
+  const Vector first = __builtin_shufflevector(a, b, ((I & Half) ? kLanes + (I ^ Half) : I)...);
+  b = __builtin_shufflevector(a, b, ((I & Half) ? kLanes + I : (I ^ Half))...);
+  a = first;
 }
 
 /// kLanes vectors to one: lane i is the sum of vector i's lanes. A tree of kLanes - 1 folds, 3 instructions
@@ -354,7 +361,103 @@ void weight_gradient(const PanelGradient& g) {
       for (int o = o0, left = ceil_div(o1 - o0, kDotRows); o < o1; --left) {
         const int height = ceil_div(o1 - o, left);
         kDotRowTable.by_rows[height - 1](g, o, i, last);
-        if (i == 0) bias_rows(g, o, height);  // while their delta is in L1
+        if (i == 0 && g.bias_gradient) bias_rows(g, o, height);  // while their delta is in L1
+        o += height;
+      }
+    }
+  }
+}
+
+// The weight gradient by outer products: no sums across lanes, and a tile as tall as forward's, but the
+// inputs must stand batch-major. For a layer with many outputs a thread that is worth the transposition.
+
+/// kLanes vectors turned: lane j of vector i goes to lane i of vector j.
+template <int Half = kLanes / 2>
+inline __attribute__((always_inline)) void turn(Vector (&v)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if ((i & Half) == 0) exchange<Half>(v[i], v[i + Half], std::make_integer_sequence<int, kLanes>{});
+  if constexpr (Half > 1) turn<Half / 2>(v);
+}
+
+/// to[block of kPanel features][row of the batch][feature], zero beyond the inputs.
+void turn_inputs(const PanelGradient& g, float* to) {
+  for (int i0 = 0; i0 < g.inputs; i0 += kPanel) {
+    for (int p = 0; p < g.panels; ++p) {
+      const float* panel = g.in + p * g.in_stride + i0 * kPanel;
+      for (int v = 0; v < kPanel; v += kLanes) {    // features
+        for (int l = 0; l < kPanel; l += kLanes) {  // rows
+          Vector square[kLanes];
+#pragma GCC unroll 16
+          for (int f = 0; f < kLanes; ++f)
+            square[f] = i0 + v + f < g.inputs ? load(panel + (v + f) * kPanel + l) : Vector{};
+          turn(square);
+#pragma GCC unroll 16
+          for (int r = 0; r < kLanes; ++r) store(to + (l + r) * kPanel + v, square[r]);
+        }
+      }
+      to += kPanel * kPanel;
+    }
+  }
+}
+
+/// Rows outputs x kWide vectors of inputs, over the batch.
+template <int Rows, int kWide>
+void outer_tile(const PanelGradient& g, const float* turned, int o, int i) {
+  Vector sum[Rows][kWide] = {};
+  const float* delta = g.delta + o * kPanel;
+  for (int p = 0; p < g.panels; ++p) {
+    multiply<Rows, kWide>(sum, kPanel, delta, kPanel, 1, turned, 0);
+    delta += g.delta_stride;
+    turned += kPanel * kPanel;
+  }
+  float* to = g.gradient + o * g.gradient_row + i;
+  const int columns = g.inputs - i;
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r, to += g.gradient_row)
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v) {
+      float* here = to + v * kLanes;
+      if ((v + 1) * kLanes <= columns) {
+        store(here, g.accumulate ? load(here) + sum[r][v] : sum[r][v]);
+      } else {
+        float lane[kLanes];
+        store(lane, sum[r][v]);
+        for (int l = 0; l < columns - v * kLanes; ++l) here[l] = g.accumulate ? here[l] + lane[l] : lane[l];
+      }
+    }
+}
+
+template <int Rows>
+void outer_rows(const PanelGradient& g, const float* turned, int o, int i) {
+  const int left = g.inputs - i;
+  // the last block takes no more vectors than it needs
+  if (kVectors >= 4 && left <= kPanel / 4) return outer_tile<Rows, (kVectors + 3) / 4>(g, turned, o, i);
+  if (kVectors >= 2 && left <= kPanel / 2) return outer_tile<Rows, (kVectors + 1) / 2>(g, turned, o, i);
+  outer_tile<Rows, kVectors>(g, turned, o, i);
+}
+
+template <int... R>
+constexpr auto outer_table(std::integer_sequence<int, R...>) {
+  struct Table {
+    void (*by_rows[sizeof...(R)])(const PanelGradient&, const float*, int, int) = {outer_rows<R + 1>...};
+  };
+  return Table{};
+}
+constexpr auto kOuterTable = outer_table(std::make_integer_sequence<int, kRows>{});
+
+/// One block of turned inputs stays in L1 while a block of delta passes by from L2.
+void outer_gradient(const PanelGradient& g, const float* turned) {
+  const int deltas = kDeltaBlockBytes / ((g.panels > 0 ? g.panels : 1) * kPanel * 4) / kRows;
+  const int delta_block = (deltas > 1 ? deltas : 1) * kRows;
+  for (int o0 = 0; o0 < g.outputs; o0 += delta_block) {
+    const int o1 = g.outputs < o0 + delta_block ? g.outputs : o0 + delta_block;
+    for (int i = 0; i < g.inputs; i += kPanel) {
+      const float* block = turned + static_cast<std::int64_t>(i) * g.panels * kPanel;
+      for (int o = o0, left = ceil_div(o1 - o0, kRows); o < o1; --left) {
+        const int height = ceil_div(o1 - o, left);
+        kOuterTable.by_rows[height - 1](g, block, o, i);
+        if (i == 0 && g.bias_gradient) bias_rows(g, o, height);
         o += height;
       }
     }

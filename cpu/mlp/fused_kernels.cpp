@@ -6,7 +6,8 @@
 namespace mlpwatt {
 
 FusedBlocks fused_blocks(int lanes, int tile_rows, int rows, int depth, int panels, int weight_block_bytes) {
-  constexpr int kDepthMost = 1024;      // of a 16-lane panel 64 KiB: an eighth of L2
+  constexpr int kDepthMost =
+      256;  // of a 16-lane panel 16 KiB, and as much of the lines of weights that backward reads
   constexpr int kGroupBytes = 8 << 10;  // a quarter of L1
   FusedBlocks blocks{};
   blocks.depth_parts = (depth + kDepthMost - 1) / kDepthMost;

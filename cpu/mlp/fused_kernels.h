@@ -50,7 +50,7 @@ struct PanelGradient {
   std::int64_t in_stride;
   float* gradient;  ///< [outputs x gradient_row]
   std::int64_t gradient_row;
-  float* bias_gradient;
+  float* bias_gradient;  ///< or nullptr
   bool accumulate;
   /// What will be read as `in` next, from memory, in the same shape: fetched into L2 meanwhile; or nullptr.
   const float* next_in;
@@ -72,6 +72,11 @@ struct FusedKernels {
   void (*forward)(const PanelForward& work);
   void (*backward)(const PanelBackward& work);
   void (*weight_gradient)(const PanelGradient& work);
+  /// The inputs of `work` batch-major, for outer_gradient: [block of `lanes` features][row][feature], zero
+  /// beyond the inputs; ceil(inputs / lanes) * panels * lanes * lanes floats.
+  void (*turn_inputs)(const PanelGradient& work, float* turned);
+  /// weight_gradient from turned inputs: quicker by itself, worth the turning for a layer with many outputs.
+  void (*outer_gradient)(const PanelGradient& work, const float* turned);
   /// In place: logits -> gradient of the weighted loss at the logits. weight[lane] is 1/rows, or 0 for a lane
   /// beyond the batch. Returns the weighted sum of losses. `right` (may be nullptr) receives the weighted
   /// share of right answers; with gradient == false the panel is left as logits.
@@ -83,6 +88,9 @@ struct FusedKernels {
                std::int64_t stride, float* weights, float* first_moment, float* second_moment);
   /// out[j] = sum over i < rows of x[i*ld + j], j < columns: the bias gradient of a batch-major layer.
   void (*column_sums)(std::int64_t rows, std::int64_t columns, const float* x, std::int64_t ld, float* out);
+  std::int64_t turned_floats(int inputs, int panels) const {
+    return static_cast<std::int64_t>((inputs + lanes - 1) / lanes) * panels * lanes * lanes;
+  }
   /// For tests of the approximations.
   void (*exp_many)(const float* x, float* y, int count);
   void (*log_many)(const float* x, float* y, int count);

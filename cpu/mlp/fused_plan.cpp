@@ -4,9 +4,13 @@
 
 namespace mlpwatt {
 
-int FusedPlan::gradient_block_rows(std::int64_t row_floats, const FusedKernels& kernels) const {
-  const int fitting = static_cast<int>(gradient_block_bytes / (row_floats * 4)) / kernels.dot_rows;
-  return std::max(2, fitting) * kernels.dot_rows;
+FusedPlan::GradientBlock FusedPlan::gradient_block(int inputs, const FusedKernels& kernels) const {
+  constexpr int kLeastOutputs = 48;
+  const int most_inputs =
+      std::max(1, gradient_block_bytes / (kLeastOutputs * 4) / kernels.lanes) * kernels.lanes;
+  const int columns = std::min(inputs, most_inputs);
+  const int tile = kernels.dot_rows * kernels.rows;  // whole tiles of either kind
+  return {std::max(kLeastOutputs, gradient_block_bytes / (columns * 4)) / tile * tile, columns};
 }
 
 FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
@@ -22,8 +26,11 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
     // another's, which takes about twice as long.
     const double copies = in * out * (2 + (1 - 1 / t));
     const double others = 2 * static_cast<double>(rows) * (in + out / t);
+    // Turning the inputs costs about as much as eight outputs.
+    constexpr double kTurnedOutputs = 64;
     plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
                                            : copies > others);
+    plan.turned.push_back((plan.by_outputs.back() ? out / t : out) >= kTurnedOutputs && in >= kernels.lanes);
   }
   const std::int64_t panels = (rows + kernels.lanes - 1) / kernels.lanes;
   const std::int64_t mine = (panels + threads - 1) / threads;

@@ -28,9 +28,16 @@ struct FusedPlan {
   bool chunked = false;        ///< chunk_panels is less than all: the next chunk's data is fetched meanwhile
   int weight_block_bytes = 0;  ///< of a layer's weights that stay in L2 while the panels pass by
   int gradient_block_bytes = 0;  ///< of a gradient by outputs, between the product and Adam
+  /// Of each layer's weight gradient, whether its inputs are turned batch-major first, for a product without
+  /// sums across lanes.
+  std::vector<bool> turned;
 
-  /// Rows of a gradient by outputs that are made and consumed together.
-  int gradient_block_rows(std::int64_t row_floats, const FusedKernels& kernels) const;
+  /// What of a gradient by outputs is made and consumed together: so many outputs that the inputs, which come
+  /// by once a block from L3, are no load on it, and as many inputs as then fit.
+  struct GradientBlock {
+    int outputs, inputs;
+  };
+  GradientBlock gradient_block(int inputs, const FusedKernels& kernels) const;
 };
 
 /// @param rows of a batch

@@ -7,6 +7,7 @@
 #include "cpu/mlp/mlp_train.h"
 #include "kernels/kernel.h"
 #include "kernels/mlp_check.h"
+#include "kernels/mlp_grid.h"
 #include "kernels/random.h"
 #include "kernels/shared_dataset.h"
 
@@ -37,13 +38,8 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    // The same engine, instruction set and team on the first rows: ten steps of whole batches where the
-    // scalar reference can follow in time, fewer rows and steps for larger networks.
-    constexpr double kReferenceMacs = 3e8;  // ~0.3 s
-    const double macs_per_row = 3.0 * static_cast<double>(network_.parameters());
-    const int rows = static_cast<int>(
-        std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(options_.batch)));
-    const int steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / rows, 1.0, 10.0));
+    // The same engine, instruction set and team on the first rows.
+    const auto [rows, steps] = mlp_check_size(network_, options_.batch);
     const Dataset part = first_rows(*data_, rows + rows / 2, rows);
     EngineOptions options = engine_options_;
     options.batch = rows;
@@ -87,46 +83,15 @@ class MlpTrainKernel : public Kernel {
   double loss_ = 0;
 };
 
-/// The quick suite's networks: the shipped dataset, sizes that cross each cache level, shallow to deep.
-bool is_quick(const std::string& dataset, Shape shape, std::int64_t size, int depth) {
-  struct Pick {
-    Shape shape;
-    std::int64_t size;
-    int depth;
-  };
-  static constexpr Pick kPicks[] = {{Shape::kRectangle, 64, 2},      {Shape::kRectangle, 256, 4},
-                                    {Shape::kRectangle, 1024, 2},    {Shape::kTrapezoid, 4096, 5},
-                                    {Shape::kRectangle, 4096, 10},   {Shape::kTrapezoid, 16384, 5},
-                                    {Shape::kExponential, 16384, 4}, {Shape::kRectangleResidual, 65536, 6},
-                                    {Shape::kWideFirst4x, 65536, 4}, {Shape::kRectangle, 262144, 5},
-                                    {Shape::kRectangle, 1048576, 3}, {Shape::kRectangle, 1048576, 8}};
-  return dataset == "wine_quality_white" &&
-         std::any_of(std::begin(kPicks), std::end(kPicks),
-                     [&](const Pick& p) { return p.shape == shape && p.size == size && p.depth == depth; });
-}
+/// The quick suite's networks: sizes that cross each cache level, shallow to deep.
+constexpr MlpPoint kQuick[] = {
+    {Shape::kRectangle, 64, 2},      {Shape::kRectangle, 256, 4},           {Shape::kRectangle, 1024, 2},
+    {Shape::kTrapezoid, 4096, 5},    {Shape::kRectangle, 4096, 10},         {Shape::kTrapezoid, 16384, 5},
+    {Shape::kExponential, 16384, 4}, {Shape::kRectangleResidual, 65536, 6}, {Shape::kWideFirst4x, 65536, 4},
+    {Shape::kRectangle, 262144, 5},  {Shape::kRectangle, 1048576, 3},       {Shape::kRectangle, 1048576, 8}};
 
 void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& visit) {
-  for (const DatasetInfo& info : all_datasets())
-    for (const Shape shape : all_shapes())
-      for (const std::int64_t size : all_sizes())
-        for (const int depth : all_depths()) {
-          if (canonical_shape(shape, depth) != shape) continue;  // depth-2 duplicates
-          Benchmark benchmark;
-          benchmark.name = "cpu/mlp_train/" + info.name + "/" + shape_name(shape) + "/" +
-                           std::to_string(size) + "/" + std::to_string(depth);
-          benchmark.family = "cpu/mlp_train";
-          benchmark.parameters = {{"dataset", info.name},
-                                  {"shape", shape_name(shape)},
-                                  {"size", size},
-                                  {"depth", std::int64_t{depth}}};
-          benchmark.quick = is_quick(info.name, shape, size, depth);
-          // Whether the network exists is found out when it is made: the search is too slow for 27,300 names.
-          benchmark.make = [info, shape, size, depth](const RunOptions& o) {
-            return std::make_unique<MlpTrainKernel>(
-                make_network(shape, size, depth, info.features, info.outputs, info.task), info.name, o);
-          };
-          visit(benchmark);
-        }
+  visit_mlp_grid("cpu/mlp_train", kQuick, "", make_mlp_train, visit);
 }
 
 const FamilyRegistration registration{

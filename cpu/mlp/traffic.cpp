@@ -75,6 +75,13 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
                          : trace.add({cells, cells * threads});
   }
 
+  double turned_bytes = 0;  // of the widest layer that is turned; one array serves all
+  for (int k = 0; k < network.depth(); ++k)
+    if (plan.turned[k])
+      turned_bytes = std::max(turned_bytes,
+                              network.input_width(k) * (plan.by_outputs[k] ? panels * lanes : rows) * kFloat);
+  const int turned = trace.add({turned_bytes, turned_bytes * threads});
+
   double tiles = 0, flops = 0;  // of the busiest thread
   /// All panels of a thread through one layer's weights (for_each_tile): `out` rows in tiles, each over all
   /// of `in`.
@@ -132,6 +139,32 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     flops += 2 * over * in * out + row_tiles * column_tiles * kernels.dot_rows * kDotColumns * lanes;
   };
 
+  /// The same from turned inputs (turn_inputs, outer_gradient).
+  const auto outer_pass = [&](double in, double out, double over) {
+    const double row_tiles = std::ceil(out / kernels.rows), blocks = std::ceil(in / lanes);
+    const double block_bytes = lanes * over * kFloat, delta_bytes = kernels.rows * over * kFloat;
+    const double delta_block =
+        std::min(out, std::max(1.0, std::floor(kernels.delta_block_bytes / delta_bytes)) * kernels.rows);
+    const double delta_blocks = std::ceil(out / delta_block);
+    // Turned inputs: once a tile from L1, once a block of delta from wherever all of them fit.
+    trace.again((row_tiles - delta_blocks) * in * over * kFloat, block_bytes + delta_bytes,
+                threads * (block_bytes + delta_bytes));
+    const double between = (in + delta_block) * over * kFloat;
+    trace.again((delta_blocks - 1) * in * over * kFloat, between, threads * between);
+    // Delta: once a block of inputs from L2.
+    const double far = delta_block * (over + lanes) * kFloat + block_bytes;
+    trace.again((blocks - 1) * out * over * kFloat, far, threads * far);
+    trace.registers((row_tiles * blocks * lanes * over + blocks * out * over) * kFloat +
+                    2 * in * out * kFloat + out * over * kFloat);
+    tiles += row_tiles * blocks;
+    flops += 2 * over * blocks * lanes * out;
+  };
+  /// Inputs written batch-major, and read back for the first time.
+  const auto turn_pass = [&](double in, double over) {
+    trace.touch(turned, 2 * in * over * kFloat / turned_bytes);
+    trace.registers(2 * in * over * kFloat);
+  };
+
   for (int k = 0; k < network.depth(); ++k) {
     const int from = k > 0 ? step.layers[k - 1].activation : step.x;
     if (k == 0) trace.touch_fresh(step.x, dataset_bytes(network, problem));
@@ -156,7 +189,12 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
         const double distance = (in + 2 * out) * rows * kFloat / chunks + in * out * kFloat;
         trace.again(in * rows * kFloat, distance, threads * distance);
       }
-      gradient_pass(in, out, rows);
+      if (plan.turned[k]) {
+        turn_pass(in, rows);
+        outer_pass(in, out, rows);
+      } else {
+        gradient_pass(in, out, rows);
+      }
       trace.touch(layer.gradient, 2 * chunks - 1);
     }
     if (k == 0) break;
@@ -179,18 +217,25 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
       if (by_outputs) {
         trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, threads, others);
         trace.touch(layer.delta, 1, others);
-        const double block =
-            std::min(out / threads, double(plan.gradient_block_rows(static_cast<std::int64_t>(in), kernels)));
-        const double blocks = std::ceil(out / threads / block);
+        if (plan.turned[k]) turn_pass(in, panels * lanes);
+        const auto most = plan.gradient_block(network.input_width(k), kernels);
+        const double over = panels * lanes, block = std::min(out / threads, double(most.outputs));
+        const double blocks = std::ceil(out / threads / block), columns = most.inputs;
+        const double column_blocks = std::ceil(in / columns);
         for (int b = 0; b < static_cast<int>(blocks); ++b) {
           if (b > 0) {
-            const double between = in * panels * lanes * kFloat;
+            const double between = in * over * kFloat;
             trace.again(between, between + 4 * block * in * kFloat,
                         between + threads * 4 * block * in * kFloat);
           }
-          gradient_pass(in, out / threads / blocks, panels * lanes);
+          for (int c = 0; c < static_cast<int>(column_blocks); ++c)
+            plan.turned[k] ? outer_pass(in / column_blocks, out / threads / blocks, over)
+                           : gradient_pass(in / column_blocks, out / threads / blocks, over);
+          const double delta_bytes = (column_blocks - 1) * block * over * kFloat;
+          const double between = (block + columns) * over * kFloat + 4 * block * columns * kFloat;
+          trace.again(delta_bytes, between, threads * between);
         }
-        const double block_bytes = block * in * kFloat;
+        const double block_bytes = block * columns * kFloat;
         trace.again(2 * cells / threads * kFloat, block_bytes, threads * block_bytes);  // written and read
         loads += 7 * cells / threads;
       } else {

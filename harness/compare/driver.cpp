@@ -16,30 +16,12 @@
 #include <fstream>
 #include <thread>
 
-extern char** environ;
+#include "meters/counters/child_process.h"
 
 namespace mlpwatt {
 namespace {
 
 using Steady = std::chrono::steady_clock;
-
-std::vector<char*> pointers(const std::vector<std::string>& words) {
-  std::vector<char*> result;
-  for (const std::string& word : words) result.push_back(const_cast<char*>(word.c_str()));
-  result.push_back(nullptr);
-  return result;
-}
-
-std::vector<std::string> environment_with(const std::vector<std::string>& additions) {
-  std::vector<std::string> all = additions;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry, name = text.substr(0, text.find('=') + 1);
-    if (std::none_of(additions.begin(), additions.end(),
-                     [&](const std::string& a) { return a.starts_with(name); }))
-      all.push_back(text);
-  }
-  return all;
-}
 
 }  // namespace
 
@@ -61,15 +43,8 @@ Driver::Driver(const std::vector<std::string>& command, const std::vector<std::s
   posix_spawn_file_actions_adddup2(&files, from[1], STDOUT_FILENO);
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, log_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
                                    0600);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  const std::vector<std::string> variables = environment_with(environment);
-  const int error = posix_spawnp(&pid_, command.at(0).c_str(), &files, &attributes, pointers(command).data(),
-                                 pointers(variables).data());
+  const int error = spawn_group(pid_, command, environment, files);
   posix_spawn_file_actions_destroy(&files);
-  posix_spawnattr_destroy(&attributes);
   close(to[1]), close(from[1]);
   to_ = to[0], from_ = from[0];
   if (error != 0) {

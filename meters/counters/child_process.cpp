@@ -42,6 +42,19 @@ std::vector<std::string> environment_with(const std::vector<std::string>& additi
 
 }  // namespace
 
+int spawn_group(pid_t& pid, const std::vector<std::string>& command,
+                const std::vector<std::string>& environment, const posix_spawn_file_actions_t& files) {
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  const std::vector<std::string> variables = environment_with(environment);
+  const int error = posix_spawnp(&pid, command.at(0).c_str(), &files, &attributes, pointers(command).data(),
+                                 pointers(variables).data());
+  posix_spawnattr_destroy(&attributes);
+  return error;
+}
+
 ChildProcess::ChildProcess(const std::vector<std::string>& command,
                            const std::vector<std::string>& environment, std::string output_path)
     : output_path_(std::move(output_path)) {
@@ -51,15 +64,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command,
   posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, output_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
                                    0600);
   posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  const std::vector<std::string> variables = environment_with(environment);
-  const int error = posix_spawnp(&pid_, command.at(0).c_str(), &files, &attributes, pointers(command).data(),
-                                 pointers(variables).data());
+  const int error = spawn_group(pid_, command, environment, files);
   posix_spawn_file_actions_destroy(&files);
-  posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     pid_ = -1;
     throw std::runtime_error("cannot start " + command[0] + ": " + std::strerror(error));

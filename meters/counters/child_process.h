@@ -2,6 +2,7 @@
 // A child command with a deadline: started in its own process group, its output in a file, killed with all
 // its descendants when it is late.
 
+#include <spawn.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -9,6 +10,12 @@
 #include <vector>
 
 namespace mlpwatt {
+
+/// Starts a command, found through PATH, in a process group of its own.
+/// @param environment additions "NAME=value" to ours
+/// @return 0, or the errno of what failed
+int spawn_group(pid_t& pid, const std::vector<std::string>& command,
+                const std::vector<std::string>& environment, const posix_spawn_file_actions_t& files);
 
 class ChildProcess {
  public:

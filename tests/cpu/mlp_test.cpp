@@ -126,6 +126,7 @@ TEST(Mlp, WideNetworksFollowTheReference) {
       {{5, {1100, 9, 1}, false, Task::kBinary}, 31, false, true, false, true},
   };
   int seed = 500;
+  bool turned_by_outputs = false, turned_by_rows = false;
   for (const Wide& wide : cases) {
     const Dataset data = make_data(wide.network.inputs, wide.network.outputs(), wide.network.task,
                                    wide.batch * 2 + wide.batch / 3, 20, ++seed);
@@ -140,6 +141,8 @@ TEST(Mlp, WideNetworksFollowTheReference) {
         const FusedKernels& kernels = fused_kernels(isa);
         const FusedPlan plan =
             make_fused_plan(wide.network, kernels, threads, wide.batch, c.options.hierarchy);
+        for (std::size_t k = 0; k < plan.turned.size(); ++k)
+          if (plan.turned[k]) (plan.by_outputs[k] ? turned_by_outputs : turned_by_rows) = true;
         if (threads == 2) {
           const auto has = [&](bool kind) {
             return std::find(plan.by_outputs.begin(), plan.by_outputs.end(), kind) != plan.by_outputs.end();
@@ -161,6 +164,65 @@ TEST(Mlp, WideNetworksFollowTheReference) {
             check_against_reference(*engine, c.network, data, c.batch, c.options.adam, seed, 4);
         ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
       }
+  }
+  EXPECT_TRUE(turned_by_outputs);
+  EXPECT_TRUE(turned_by_rows);
+}
+
+/// Both kernels of the weight gradient against sums in double, every row and column of the tail; what lies
+/// beyond the gradient stays as it was.
+TEST(FusedKernels, BothWeightGradientsAreTheSumOverTheBatch) {
+  std::mt19937_64 random(3);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  for (const Isa isa : available_isas()) {
+    const FusedKernels& kernels = fused_kernels(isa);
+    const int lanes = kernels.lanes;
+    for (const int inputs : {1, lanes / 4, lanes / 2 + 1, lanes - 1, lanes, 2 * lanes + 3, 131})
+      for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1, 110})
+        for (const bool turned : {false, true}) {
+          const int panels = 3, rows = panels * lanes, in_rows = inputs + 2, delta_rows = outputs + 1;
+          const int gradient_row = inputs + 5;
+          std::vector<float> in(panels * in_rows * lanes), delta(panels * delta_rows * lanes);
+          for (float& x : in) x = uniform(random);
+          for (float& x : delta) x = uniform(random);
+          std::vector<float> gradient(outputs * gradient_row, 7), bias(outputs, 7);
+          PanelGradient work{};
+          work.inputs = inputs, work.outputs = outputs, work.panels = panels;
+          work.delta = delta.data(), work.delta_stride = delta_rows * lanes;
+          work.in = in.data(), work.in_stride = in_rows * lanes;
+          work.gradient = gradient.data(), work.gradient_row = gradient_row;
+          work.bias_gradient = bias.data();
+          for (const bool accumulate : {false, true}) {
+            work.accumulate = accumulate;
+            if (turned) {
+              std::vector<float> scratch(kernels.turned_floats(inputs, panels), 9);
+              kernels.turn_inputs(work, scratch.data());
+              kernels.outer_gradient(work, scratch.data());
+            } else {
+              kernels.weight_gradient(work);
+            }
+          }
+          const auto cell = [&](const std::vector<float>& x, int stride, int feature, int row) {
+            return double{x[row / lanes * stride + feature * lanes + row % lanes]};
+          };
+          const std::string what = isa_name(isa) + (turned ? " turned " : " ") + std::to_string(inputs) +
+                                   " x " + std::to_string(outputs);
+          for (int o = 0; o < outputs; ++o) {
+            double sum = 0;
+            for (int r = 0; r < rows; ++r) sum += cell(delta, delta_rows * lanes, o, r);
+            EXPECT_NEAR(bias[o], 2 * sum, 1e-5 * rows) << what;
+            for (int i = 0; i < gradient_row; ++i) {
+              double product = 0;
+              for (int r = 0; r < rows && i < inputs; ++r)
+                product += cell(delta, delta_rows * lanes, o, r) * cell(in, in_rows * lanes, i, r);
+              const float got = gradient[o * gradient_row + i];
+              ASSERT_TRUE(std::fabs(got - (i < inputs ? 2 * product : 7)) <= 1e-5 * rows)
+                  << what << " at " << o << ',' << i << ": " << got;
+            }
+          }
+          work.bias_gradient = nullptr;  // not wanted: not written
+          if (!turned) kernels.weight_gradient(work);
+        }
   }
 }
 

@@ -11,8 +11,10 @@
 
 #include <atomic>
 #include <bit>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -25,6 +27,15 @@ namespace mlpwatt::testing {
 class ModbusServer {
  public:
   static constexpr int kRegisters = 100;
+
+  /// Why a serial line cannot be played here (no /dev/pts, as in a bare chroot); "" = it can.
+  static std::string no_serial_line() {
+    int ends[2];
+    if (openpty(&ends[0], &ends[1], nullptr, nullptr, nullptr) != 0)
+      return std::string("no pseudo-terminal can be opened here: ") + std::strerror(errno);
+    close(ends[0]), close(ends[1]);
+    return "";
+  }
 
   explicit ModbusServer(bool serial = false)
       : port_(free_port(SOCK_STREAM)), map_(modbus_mapping_new(0, 0, kRegisters, kRegisters)) {
