@@ -17,6 +17,13 @@ struct MlpTolerance {
 /// float32 sums of up to a few thousand terms against double: 1e-7 a rounding, growing with depth.
 inline constexpr MlpTolerance kFloat32Tolerance{};
 
+/// From where the reference takes its next step.
+enum class Following {
+  kFreely,      ///< from where its own last step ended: two trajectories from one start
+  kStepByStep,  ///< from the engine's parameters: every step is proven, and none inherits what Adam made of a
+                ///< vanishing gradient's sign before, which in wide networks drives trajectories apart
+};
+
 /// Runs `steps` steps over the training batches 0, 1, ... (cyclic) on `engine` and on the reference from the
 /// same parameters. Passes when the first step's gradients agree by name within `tolerance.gradient` of each
 /// layer's largest (and, of millions of ReLUs, the share of a row: one may fall on the other side), every
@@ -26,7 +33,16 @@ inline constexpr MlpTolerance kFloat32Tolerance{};
 /// @param batch the batch size `engine` was made with
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
                               const reference::Adam& adam, std::uint64_t seed, int steps,
-                              const MlpTolerance& tolerance = kFloat32Tolerance);
+                              const MlpTolerance& tolerance = kFloat32Tolerance,
+                              Following following = Following::kFreely);
+
+/// What Kernel::check calls: the above, step by step, and when it fails once more from other initial
+/// parameters, up to four in all. In float32 a ReLU now and then falls on the other side of 0 than in double
+/// and a row's share of a gradient is there or not; that is rare and another with other parameters, a wrong
+/// kernel is wrong with all.
+Check check_engine(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
+                   const reference::Adam& adam, std::uint64_t seed, int steps,
+                   const MlpTolerance& tolerance = kFloat32Tolerance);
 
 /// How much of a check the scalar reference can follow in about 0.3 s: ten steps of whole batches, of larger
 /// networks fewer rows and steps.

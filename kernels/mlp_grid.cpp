@@ -4,11 +4,11 @@
 
 namespace mlpwatt {
 
-void visit_mlp_grid(
-    const std::string& family, std::span<const MlpPoint> quick, const std::string& unavailable,
-    const std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset,
-                                                const RunOptions&)>& make,
-    const std::function<void(const Benchmark&)>& visit) {
+void visit_mlp_grid(const std::string& family, std::span<const MlpPoint> quick,
+                    const std::string& unavailable,
+                    const std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset,
+                                                                const RunOptions&)>& make,
+                    const std::function<void(const Benchmark&)>& visit) {
   for (const DatasetInfo& info : all_datasets())
     for (const Shape shape : all_shapes())
       for (const std::int64_t size : all_sizes())
@@ -22,10 +22,10 @@ void visit_mlp_grid(
                                   {"shape", shape_name(shape)},
                                   {"size", size},
                                   {"depth", std::int64_t{depth}}};
-          benchmark.quick =
-              info.name == "wine_quality_white" && std::any_of(quick.begin(), quick.end(), [&](const auto& p) {
-                return p.shape == shape && p.size == size && p.depth == depth;
-              });
+          benchmark.quick = info.name == "wine_quality_white" &&
+                            std::any_of(quick.begin(), quick.end(), [&](const auto& p) {
+                              return p.shape == shape && p.size == size && p.depth == depth;
+                            });
           benchmark.unavailable = unavailable;
           benchmark.make = [info, shape, size, depth, make](const RunOptions& options) {
             return make(make_network(shape, size, depth, info.features, info.outputs, info.task), info.name,

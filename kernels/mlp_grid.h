@@ -24,10 +24,10 @@ struct MlpPoint {
 /// @param unavailable as Benchmark::unavailable
 /// @param make gets a network that exists; one that does not throws when its kernel is made, not here: the
 /// search for widths is too slow for 27,300 names
-void visit_mlp_grid(
-    const std::string& family, std::span<const MlpPoint> quick, const std::string& unavailable,
-    const std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset,
-                                                const RunOptions&)>& make,
-    const std::function<void(const Benchmark&)>& visit);
+void visit_mlp_grid(const std::string& family, std::span<const MlpPoint> quick,
+                    const std::string& unavailable,
+                    const std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset,
+                                                                const RunOptions&)>& make,
+                    const std::function<void(const Benchmark&)>& visit);
 
 }  // namespace mlpwatt

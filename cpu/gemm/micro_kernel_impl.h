@@ -347,13 +347,17 @@ inline __attribute__((always_inline)) void copy_row(int width, const float* from
 /// where it is inlined for whole vectors.
 inline __attribute__((always_inline)) void pack_straight(int width, std::int64_t count, std::int64_t k,
                                                          const float* s, std::int64_t col, float* strips) {
-  constexpr int kTogether = 4;
+  constexpr int kTogether = 4, kAhead = 12;
   const std::int64_t strip = k * width;
   for (; count >= kTogether * width; count -= kTogether * width, s += kTogether * width) {
-    for (std::int64_t p = 0; p < k; ++p)
+    for (std::int64_t p = 0; p < k; ++p) {
+      // rows may lie a page apart, where no hardware prefetcher follows: 12 rows ahead, 48 lines in flight
+#pragma GCC unroll 8
+      for (int at = 0; at < kTogether * width; at += 16) __builtin_prefetch(s + (p + kAhead) * col + at);
 #pragma GCC unroll 4
       for (int t = 0; t < kTogether; ++t)
         copy_row(width, s + p * col + t * width, strips + t * strip + p * width);
+    }
     strips += kTogether * strip;
   }
   for (; count >= width; count -= width, s += width, strips += strip)

@@ -510,9 +510,14 @@ Vector squared_loss(int outputs, float* z, const float* y, Vector weight, bool g
   const float share = 1.0f / static_cast<float>(outputs);
   Vector loss{};
   for (int o = 0; o < outputs; ++o) {
-    const Vector s = sigmoid(load(z + o * kPanel)), error = s - load(y + o * kPanel);
+    const Vector logit = load(z + o * kPanel);
+    const Vector error = sigmoid(logit) - load(y + o * kPanel);
     loss += error * error * share;
-    if (gradient) store(z + o * kPanel, error * (s * (1.0f - s)) * (weight * (2 * share)));
+    if (gradient) {
+      // s (1 - s) would lose all digits of 1 - s where s is nearly 1
+      const Vector e = exp_vector(select(logit < 0.0f, logit, -logit)), slope = e / ((e + 1.0f) * (e + 1.0f));
+      store(z + o * kPanel, error * slope * (weight * (2 * share)));
+    }
   }
   return weight * loss;
 }

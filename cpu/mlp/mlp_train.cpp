@@ -46,7 +46,7 @@ class MlpTrainKernel : public Kernel {
     options.threads = engine_->threads();
     options.algorithm = engine_->algorithm();
     const auto engine = make_engine(network_, part, options);
-    return check_against_reference(*engine, network_, part, rows, options.adam, options_.seed, steps);
+    return check_engine(*engine, network_, part, rows, options.adam, options_.seed, steps);
   }
 
   void run(std::int64_t steps) override {

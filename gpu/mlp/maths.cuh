@@ -44,7 +44,9 @@ __device__ __forceinline__ float row_loss(int task, const float* z, const float*
       delta[j] = difference * scale * share;
     } else {
       loss += difference * difference * share;
-      delta[j] = 2.0f * difference * p * (1.0f - p) * scale * share;
+      // p (1 - p) would lose all digits of 1 - p where p is nearly 1
+      const float e = expf(-fabsf(zj)), slope = e / ((1.0f + e) * (1.0f + e));
+      delta[j] = 2.0f * difference * slope * scale * share;
     }
   }
   return loss;

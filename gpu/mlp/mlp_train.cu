@@ -54,7 +54,7 @@ class MlpTrainKernel : public Kernel {
     options.algorithm = engine_->algorithm();
     options.blocks = engine_->blocks();
     const auto engine = make_engine(network_, part, options);
-    return check_against_reference(*engine, network_, part, rows, options.adam, options_.seed, steps,
+    return check_engine(*engine, network_, part, rows, options.adam, options_.seed, steps,
                                    tolerance_of(engine_->algorithm()));
   }
 
