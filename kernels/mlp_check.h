@@ -36,10 +36,11 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
                               const MlpTolerance& tolerance = kFloat32Tolerance,
                               Following following = Following::kFreely);
 
-/// What Kernel::check calls: the above, step by step, and when it fails once more from other initial
-/// parameters, up to four in all. In float32 a ReLU now and then falls on the other side of 0 than in double
-/// and a row's share of a gradient is there or not; that is rare and another with other parameters, a wrong
-/// kernel is wrong with all.
+/// What Kernel::check calls: the above, step by step. In float32 a ReLU now and then falls on the other side
+/// of 0 than in double, and a row's share of a gradient is there or not: rare, the same whenever the same
+/// parameters are tried, and another with others. So what fails is tried again: from the same parameters,
+/// where another result is a fault by itself (a race), then from others, up to four in all; a wrong kernel is
+/// wrong with all of them.
 Check check_engine(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
                    const reference::Adam& adam, std::uint64_t seed, int steps,
                    const MlpTolerance& tolerance = kFloat32Tolerance);

@@ -490,9 +490,13 @@ Vector softmax_loss(int outputs, float* z, const float* y, Vector weight, bool g
   return weight * (log_vector(total) + largest - target);
 }
 
-Vector sigmoid(Vector z) {
-  const Vector e = exp_vector(select(z < 0.0f, z, -z));  // exp(-|z|)
-  return select(z < 0.0f, e, splat(1.0f)) / (e + 1.0f);
+/// Of a sigmoid: p - y and p (1 - p) without the digits that 1 - p would lose where p is nearly 1.
+struct Sigmoid {
+  Vector error, slope;
+};
+Sigmoid sigmoid(Vector z, Vector y) {
+  const Vector e = exp_vector(select(z < 0.0f, z, -z)), share = e / (e + 1.0f);  // exp(-|z|)
+  return {select(z < 0.0f, share - y, (1.0f - y) - share), share / (e + 1.0f)};
 }
 
 Vector binary_loss(float* z, const float* y, Vector weight, bool gradient, Vector& right) {
@@ -501,7 +505,7 @@ Vector binary_loss(float* z, const float* y, Vector weight, bool gradient, Vecto
   const Vector loss =
       select(logit > 0.0f, logit, Vector{}) - logit * wanted + log_vector(exp_vector(-magnitude) + 1.0f);
   right = select(select(logit >= 0.0f, splat(1.0f), Vector{}) == wanted, splat(1.0f), Vector{});
-  if (gradient) store(z, (sigmoid(logit) - wanted) * weight);
+  if (gradient) store(z, sigmoid(logit, wanted).error * weight);
   return weight * loss;
 }
 
@@ -510,14 +514,9 @@ Vector squared_loss(int outputs, float* z, const float* y, Vector weight, bool g
   const float share = 1.0f / static_cast<float>(outputs);
   Vector loss{};
   for (int o = 0; o < outputs; ++o) {
-    const Vector logit = load(z + o * kPanel);
-    const Vector error = sigmoid(logit) - load(y + o * kPanel);
+    const auto [error, slope] = sigmoid(load(z + o * kPanel), load(y + o * kPanel));
     loss += error * error * share;
-    if (gradient) {
-      // s (1 - s) would lose all digits of 1 - s where s is nearly 1
-      const Vector e = exp_vector(select(logit < 0.0f, logit, -logit)), slope = e / ((e + 1.0f) * (e + 1.0f));
-      store(z + o * kPanel, error * slope * (weight * (2 * share)));
-    }
+    if (gradient) store(z + o * kPanel, error * slope * (weight * (2 * share)));
   }
   return weight * loss;
 }

@@ -10,9 +10,13 @@ namespace mlpwatt::gpu {
 /// Written so that a NaN goes through instead of becoming a plausible 0.
 __device__ __forceinline__ float relu(float x) { return x < 0 ? 0.0f : x; }
 
-__device__ __forceinline__ float sigmoid(float z) {
-  const float e = expf(-fabsf(z));
-  return (z >= 0 ? 1.0f : e) / (1.0f + e);
+/// Of a sigmoid: p - y and p (1 - p) without the digits that 1 - p would lose where p is nearly 1.
+struct Sigmoid {
+  float error, slope;
+};
+__device__ __forceinline__ Sigmoid sigmoid(float z, float y) {
+  const float e = expf(-fabsf(z)), share = e / (1.0f + e);
+  return {z < 0 ? share - y : (1.0f - y) - share, share / (1.0f + e)};
 }
 /// log(1 + exp(z)) without overflow
 __device__ __forceinline__ float softplus(float z) { return fmaxf(z, 0.0f) + log1pf(expf(-fabsf(z))); }
@@ -38,14 +42,13 @@ __device__ __forceinline__ float row_loss(int task, const float* z, const float*
   }
   const float share = 1.0f / static_cast<float>(width);
   for (int j = 0; j < width; ++j) {
-    const float zj = z[j], yj = y[j], p = sigmoid(zj), difference = p - yj;
+    const float zj = z[j], yj = y[j];
+    const auto [difference, slope] = sigmoid(zj, yj);
     if (task == static_cast<int>(Task::kBinary)) {
       loss += (yj * softplus(-zj) + (1.0f - yj) * softplus(zj)) * share;
       delta[j] = difference * scale * share;
     } else {
       loss += difference * difference * share;
-      // p (1 - p) would lose all digits of 1 - p where p is nearly 1
-      const float e = expf(-fabsf(zj)), slope = e / ((1.0f + e) * (1.0f + e));
       delta[j] = 2.0f * difference * slope * scale * share;
     }
   }
