@@ -33,7 +33,9 @@ $(BUILD)/toolchain.mk: harness/setup/packages.tsv harness/setup/toolchain.sh har
 
 ## ---- sources -------------------------------------------------------------------------------
 ROOMS     := kernels cpu meters harness
-SOURCES   := $(sort $(shell find $(ROOMS) -name '*.cpp'))
+# Micro-kernels of x86-64's instruction sets; another target has the portable ones alone.
+X86_ONLY  := %_avx512.cpp %_avx2.cpp %_avx2_nofma.cpp
+SOURCES   := $(filter-out $(if $(filter x86_64-%,$(TARGET)),,$(X86_ONLY)),$(sort $(shell find $(ROOMS) -name '*.cpp')))
 MAIN      := harness/main.cpp
 TESTS     := $(sort $(shell find tests -name '*_test.cpp') $(wildcard tests/support/*.cpp tests/emulation/*.cpp))
 GPU_SRC   := $(sort $(shell find gpu -name '*.cu'))
@@ -167,10 +169,13 @@ stream: build ## bandwidth over working sets that cross each cache level
 	@$(RUN) --suite --filter '^cpu/stream/' $(ARGS)
 chase: build ## latency over the same working sets
 	@$(RUN) --suite --filter '^cpu/chase/' $(ARGS)
-gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run
+gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run, on one core and on all
+	@$(if $(findstring --threads,$(ARGS)),,$(RUN) --filter '^cpu/(fma/|gemm/nn/1024x1024x1024$$)' --threads 1 $(ARGS))
 	@$(RUN) --suite --filter '^cpu/(fma|gemm)/' $(ARGS)
 widths: build ## matrix products of every layer width from 1 to 300, next to the FMA peak of the same run
 	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
+twins: build ## cache-unfriendly matrix products, next to the FMA peak of the same run
+	@$(RUN) --suite --filter '^cpu/(fma|gemm_twin)/' $(ARGS)
 regret: build ## the chosen blocking of each matrix product against an exhaustive search
 	@OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) gemm-regret $(ARGS)
 calibrate: build ## period, lag, window and quantum of a meter: make calibrate METER=hwmon [ARGS=...]
@@ -223,6 +228,7 @@ compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
 	@$(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS)
 
 datasets: ## fetch the 13 PMLB datasets into the user cache and check their sha256
+	@harness/setup/deps.sh data
 	@harness/setup/datasets.sh
 
 schema: build ## renew the columns in results/SCHEMA.md from the program's own declarations
@@ -240,7 +246,7 @@ soak: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## the long proofs: hundreds of ki
 test-gpu: need-nvcc $(BUILD)/deps-test.stamp $(BUILD)/mlpwatt_gpu_tests ## gpu/ on the device: large random shapes, then memcheck and racecheck
 	@tests/gpu/run.sh $(BUILD)/mlpwatt_gpu_tests $(ARGS)
 
-SANITIZE_FILTER ?= -Soak*:*Readback*:*Speed*
+SANITIZE_FILTER ?= -Soak*:*Readback*
 # TSan does not follow the emulator's fibers (which are one host thread): no Gpu* there.
 sanitize: $(BUILD)/deps-lint.stamp ## the tests under ASan + UBSan (g++) and TSan (clang with libomp)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(BUILD)/asan/mlpwatt $(BUILD)/asan/mlpwatt_tests

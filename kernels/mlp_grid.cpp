@@ -35,4 +35,14 @@ void visit_mlp_grid(const std::string& family, std::span<const MlpPoint> quick,
         }
 }
 
+std::optional<Network> network_of(const Benchmark& benchmark) {
+  const auto& parameters = benchmark.parameters;
+  if (!parameters.contains("dataset") || !parameters.contains("shape")) return std::nullopt;
+  const auto text = [&](const char* key) { return std::get<std::string>(parameters.at(key)); };
+  const auto number = [&](const char* key) { return std::get<std::int64_t>(parameters.at(key)); };
+  const DatasetInfo& info = dataset_info(text("dataset"));
+  return make_network(parse_shape(text("shape")), number("size"), static_cast<int>(number("depth")),
+                      info.features, info.outputs, info.task);
+}
+
 }  // namespace mlpwatt

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -29,5 +30,9 @@ void visit_mlp_grid(const std::string& family, std::span<const MlpPoint> quick,
                     const std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset,
                                                                 const RunOptions&)>& make,
                     const std::function<void(const Benchmark&)>& visit);
+
+/// The network that a benchmark of the grid trains; none for a benchmark of another kind.
+/// Errors: InfeasibleNetwork for a hole of the grid.
+std::optional<Network> network_of(const Benchmark& benchmark);
 
 }  // namespace mlpwatt

@@ -48,12 +48,12 @@ class GemmKernel : public Kernel {
     // Small integers: every sum is exact in float32, so the product must agree to the bit.
     fill(true);
     run(1);
-    Check check = compare(0.0, "small integers");
+    Check check = check_product(product(), 0.0, "small integers");
     if (!check.passed) return check;
     // Random values in [-1, 1]: rounding of k products grows at most like k eps times the sum of magnitudes.
     fill(false);
     run(1);
-    return compare(1.0, "random values");
+    return check_product(product(), 1.0, "random values");
   }
 
   void run(std::int64_t steps) override {
@@ -86,31 +86,8 @@ class GemmKernel : public Kernel {
     for (std::int64_t i = 0; i < problem_.k * problem_.n; ++i) b_[i] = next();
   }
 
-  Check compare(double roundings, const char* what) const {
-    const auto [layout, m, n, k] = problem_;
-    const bool ta = layout == GemmLayout::kTN, tb = layout == GemmLayout::kNT;
-    std::vector<double> want(n);
-    Check worst{true, "", 0, roundings * static_cast<double>(k) * 0x1p-23};
-    for (const std::int64_t i : checked_rows(problem_)) {
-      const float* a = a_.data() + (ta ? i : i * lda_);
-      reference::gemm(ta, tb, 1, static_cast<int>(n), static_cast<int>(k), 1.0, a, static_cast<int>(lda_),
-                      b_.data(), static_cast<int>(ldb_), 0.0, want.data(), static_cast<int>(n));
-      for (std::int64_t j = 0; j < n; ++j) {
-        const double got = c_[i * n + j];
-        // values are at most 1 in magnitude, so the bound is k roundings of a sum of at most k: relative to
-        // sqrt(k)
-        const double error = std::abs(got - want[j]) / std::sqrt(static_cast<double>(k));
-        if (!(error <= worst.error)) worst.error = error;
-        if (!(error <= worst.bound)) {
-          char text[200];
-          std::snprintf(text, sizeof text,
-                        "%s: C(%ld,%ld) is %.9g, reference %.9g, error/sqrt(k) %.3g > %.3g", what,
-                        static_cast<long>(i), static_cast<long>(j), got, want[j], error, worst.bound);
-          return {false, text, error, worst.bound};
-        }
-      }
-    }
-    return worst;
+  ProductInMemory product() const {
+    return {problem_, a_.data(), lda_, b_.data(), ldb_, c_.data(), problem_.n};
   }
 
   GemmProblem problem_;
@@ -157,6 +134,33 @@ const FamilyRegistration registration{
 
 const char* layout_name(GemmLayout layout) {
   return layout == GemmLayout::kNN ? "nn" : layout == GemmLayout::kNT ? "nt" : "tn";
+}
+
+Check check_product(const ProductInMemory& product, double roundings, const char* what) {
+  const auto [layout, m, n, k] = product.problem;
+  const bool ta = layout == GemmLayout::kTN, tb = layout == GemmLayout::kNT;
+  std::vector<double> want(n);
+  Check worst{true, "", 0, roundings * static_cast<double>(k) * 0x1p-23};
+  for (const std::int64_t i : checked_rows(product.problem)) {
+    const float* a = product.a + (ta ? i : i * product.lda);
+    reference::gemm(ta, tb, 1, static_cast<int>(n), static_cast<int>(k), 1.0, a,
+                    static_cast<int>(product.lda), product.b, static_cast<int>(product.ldb), 0.0, want.data(),
+                    static_cast<int>(n));
+    for (std::int64_t j = 0; j < n; ++j) {
+      const double got = product.c[i * product.ldc + j];
+      // values are at most 1 in magnitude, so the bound is k roundings of a sum of at most k: relative to
+      // sqrt(k)
+      const double error = std::abs(got - want[j]) / std::sqrt(static_cast<double>(k));
+      if (!(error <= worst.error)) worst.error = error;
+      if (!(error <= worst.bound)) {
+        char text[200];
+        std::snprintf(text, sizeof text, "%s: C(%ld,%ld) is %.9g, reference %.9g, error/sqrt(k) %.3g > %.3g",
+                      what, static_cast<long>(i), static_cast<long>(j), got, want[j], error, worst.bound);
+        return {false, text, error, worst.bound};
+      }
+    }
+  }
+  return worst;
 }
 
 std::unique_ptr<Kernel> make_gemm_kernel(const GemmProblem& problem, const RunOptions& options) {

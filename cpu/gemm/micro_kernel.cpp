@@ -14,6 +14,8 @@ const MicroKernels& micro_kernels(Isa isa) {
     case Isa::kAvx2NoFma:
       return micro_kernels_avx2_nofma();
 #endif
+    // A NEON case goes here, under __aarch64__: Isa::kNeon (cpu/isa.h) -> micro_kernels_neon(), in a
+    // *_neon.cpp whose flags stand in the Makefile's isa_flags.
     case Isa::kGeneric:
       return micro_kernels_generic();
     default:

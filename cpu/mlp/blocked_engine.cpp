@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <stdexcept>
 
 #include "cpu/aligned.h"
 #include "cpu/gemm/gemm.h"
@@ -55,7 +56,7 @@ struct Plans {
   }
 };
 
-class BlockedEngine : public MlpEngine {
+class BlockedEngine : public CpuEngine {
  public:
   BlockedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
       : network_(network),
@@ -98,6 +99,12 @@ class BlockedEngine : public MlpEngine {
 
   const char* algorithm() const override { return "blocked"; }
   int threads() const override { return threads_; }
+  /// Of the products; the loss and Adam must not be of another.
+  Isa isa() const override {
+    const Isa products = plans_.begin()->second->forward.front().kernels().isa;
+    if (products != kernels_.isa) throw std::logic_error("a blocked engine of two instruction sets");
+    return products;
+  }
 
   double train(const int* batches, std::int64_t count) override {
     std::fill(loss_.begin(), loss_.end(), 0.0);
@@ -275,7 +282,7 @@ class BlockedEngine : public MlpEngine {
 
 }  // namespace
 
-std::unique_ptr<MlpEngine> make_blocked_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_blocked_engine(const Network& network, const Dataset& data,
                                                const EngineOptions& options) {
   return std::make_unique<BlockedEngine>(network, data, options);
 }

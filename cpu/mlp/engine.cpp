@@ -24,7 +24,7 @@ EngineChoice choose_engine(const Network& network, std::int64_t train_rows, cons
   return choice;
 }
 
-std::unique_ptr<MlpEngine> make_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& data,
                                        const EngineOptions& options) {
   if (options.batch < 1)
     throw std::invalid_argument("batch must be at least 1, not " + std::to_string(options.batch));

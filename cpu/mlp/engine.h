@@ -32,15 +32,22 @@ struct EngineOptions {
   Hierarchy hierarchy;
 };
 
+/// An engine of this room: its micro-kernels have an instruction set.
+class CpuEngine : public MlpEngine {
+ public:
+  /// Read from the tables of micro-kernels that run, not from what was asked for.
+  virtual Isa isa() const = 0;
+};
+
 /// Copies what it needs of `data` into its own layout (set-up, not timed).
 /// Errors: std::invalid_argument for an unknown algorithm (names the known ones), batch < 1, or a dataset
 /// that does not fit the network.
-std::unique_ptr<MlpEngine> make_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& data,
                                        const EngineOptions& options);
 
-std::unique_ptr<MlpEngine> make_fused_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options);
-std::unique_ptr<MlpEngine> make_blocked_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_blocked_engine(const Network& network, const Dataset& data,
                                                const EngineOptions& options);
 
 /// "fused" or "blocked": what make_engine takes when not told.

@@ -135,7 +135,7 @@ int choose_threads(const Network& network, int batch, int panels, const Hierarch
   return best;
 }
 
-class FusedEngine : public MlpEngine {
+class FusedEngine : public CpuEngine {
  public:
   FusedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
       : network_(network),
@@ -192,6 +192,7 @@ class FusedEngine : public MlpEngine {
 
   const char* algorithm() const override { return "fused"; }
   int threads() const override { return threads_; }
+  Isa isa() const override { return kernels_.isa; }
 
   double train(const int* batches, std::int64_t count) override {
     const AdamSchedule start = schedule_;
@@ -426,7 +427,7 @@ int choose_fused_threads(const Network& network, std::int64_t train_rows, const 
   return choose_threads(network, options.batch, (rows + lanes - 1) / lanes, options.hierarchy);
 }
 
-std::unique_ptr<MlpEngine> make_fused_engine(const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options) {
   return std::make_unique<FusedEngine>(network, data, options);
 }

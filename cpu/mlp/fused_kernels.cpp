@@ -29,6 +29,8 @@ const FusedKernels& fused_kernels(Isa isa) {
     case Isa::kAvx2NoFma:
       return fused_kernels_avx2_nofma();
 #endif
+    // A NEON case goes here, under __aarch64__: Isa::kNeon (cpu/isa.h) -> fused_kernels_neon(), in a
+    // *_neon.cpp whose flags stand in the Makefile's isa_flags.
     case Isa::kGeneric:
       return fused_kernels_generic();
     default:

@@ -64,7 +64,7 @@ class MlpTrainKernel : public Kernel {
   }
 
   std::map<std::string, std::string> facts() const override {
-    return {{"isa", isa_name(engine_options_.isa)},
+    return {{"isa", isa_name(engine_->isa())},
             {"threads", std::to_string(engine_->threads())},
             {"algorithm", engine_->algorithm()},
             {"dataset_source", data_->source},
@@ -77,7 +77,7 @@ class MlpTrainKernel : public Kernel {
   RunOptions options_;
   EngineOptions engine_options_;
   std::shared_ptr<const Dataset> data_;
-  std::unique_ptr<MlpEngine> engine_;
+  std::unique_ptr<CpuEngine> engine_;
   std::vector<int> order_;
   std::size_t next_ = 0;
   double loss_ = 0;

@@ -4,7 +4,6 @@
 #include <stdexcept>
 
 #include "cpu/team.h"
-#include "kernels/kernel.h"
 
 namespace mlpwatt {
 
@@ -36,15 +35,7 @@ class FmaKernel : public Kernel {
       : isa_(isa), threads_(options.threads > 0 ? options.threads : options.hierarchy.cores) {}
 
   void set_up() override { probe_ = fma_probe(isa_); }
-  Check check() override {
-    // After n steps a chain that started at c is 2 + (c - 2) / 2^n.
-    constexpr int kSteps = 10;
-    const double got = probe_.chains(kSteps, kFactor, kTerm);
-    const int lanes = vector_lanes();
-    double want = 0;
-    for (int c = 0; c < probe_.lanes / lanes; ++c) want += lanes * (2 + (c - 2) / std::pow(2.0, kSteps));
-    return check_within(std::abs(got - want), 1e-4 * want, "sum of the chains against its closed form");
-  }
+  Check check() override { return check_fma(probe_); }
   void run(std::int64_t steps) override {
     run_team(threads_, [&](const TeamMember&) {
       volatile float keep = probe_.chains(steps * kIterationsPerStep, kFactor, kTerm);
@@ -57,11 +48,10 @@ class FmaKernel : public Kernel {
     return cost;
   }
   std::map<std::string, std::string> facts() const override {
-    return {{"isa", isa_name(isa_)}, {"threads", std::to_string(threads_)}};
+    return {{"isa", isa_name(probe_.isa)}, {"threads", std::to_string(threads_)}};
   }
 
  private:
-  int vector_lanes() const { return isa_ == Isa::kAvx512 ? 16 : isa_ == Isa::kGeneric ? 4 : 8; }
   Isa isa_;
   int threads_;
   FmaProbe probe_{};
@@ -83,5 +73,15 @@ const FamilyRegistration registration{
     {"cpu/fma", "cpu", "peak multiply-add rate per instruction set (registers only)", enumerate}};
 
 }  // namespace
+
+Check check_fma(const FmaProbe& probe) {
+  // After n iterations a chain that started at c is 2 + (c - 2) / 2^n.
+  constexpr int kIterations = 10;
+  const double got = probe.chains(kIterations, kFactor, kTerm);
+  double want = 0;
+  for (int c = 0; c < probe.lanes / probe.vector_lanes; ++c)
+    want += probe.vector_lanes * (2 + (c - 2) / std::pow(2.0, kIterations));
+  return check_within(std::abs(got - want), 1e-4 * want, "sum of the chains against its closed form");
+}
 
 }  // namespace mlpwatt

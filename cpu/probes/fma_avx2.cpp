@@ -9,5 +9,5 @@ constexpr int kChains = 12;
 #include "cpu/probes/fma_impl.h"
 }  // namespace
 
-FmaProbe fma_probe_avx2() { return {fma_chains, kChains * kVectorBytes / 4}; }
+FmaProbe fma_probe_avx2() { return {Isa::kAvx2, fma_chains, kChains * kVectorBytes / 4, kVectorBytes / 4}; }
 }  // namespace mlpwatt

@@ -9,5 +9,7 @@ constexpr int kChains = 12;
 #include "cpu/probes/fma_impl.h"
 }  // namespace
 
-FmaProbe fma_probe_avx2_nofma() { return {fma_chains, kChains * kVectorBytes / 4}; }
+FmaProbe fma_probe_avx2_nofma() {
+  return {Isa::kAvx2NoFma, fma_chains, kChains * kVectorBytes / 4, kVectorBytes / 4};
+}
 }  // namespace mlpwatt

@@ -9,5 +9,7 @@ constexpr int kChains = 24;
 #include "cpu/probes/fma_impl.h"
 }  // namespace
 
-FmaProbe fma_probe_avx512() { return {fma_chains, kChains * kVectorBytes / 4}; }
+FmaProbe fma_probe_avx512() {
+  return {Isa::kAvx512, fma_chains, kChains * kVectorBytes / 4, kVectorBytes / 4};
+}
 }  // namespace mlpwatt

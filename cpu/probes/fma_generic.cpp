@@ -9,5 +9,7 @@ constexpr int kChains = 12;
 #include "cpu/probes/fma_impl.h"
 }  // namespace
 
-FmaProbe fma_probe_generic() { return {fma_chains, kChains * kVectorBytes / 4}; }
+FmaProbe fma_probe_generic() {
+  return {Isa::kGeneric, fma_chains, kChains * kVectorBytes / 4, kVectorBytes / 4};
+}
 }  // namespace mlpwatt

@@ -8,14 +8,15 @@ namespace mlpwatt {
 namespace {
 
 /// The blocked engine under a twin's name.
-class TwinEngine : public MlpEngine {
+class TwinEngine : public CpuEngine {
  public:
-  TwinEngine(std::string twin, std::unique_ptr<MlpEngine> engine)
+  TwinEngine(std::string twin, std::unique_ptr<CpuEngine> engine)
       : twin_(std::move(twin)), engine_(std::move(engine)) {
     train_batches_ = engine_->train_batches();
   }
   const char* algorithm() const override { return twin_.c_str(); }
   int threads() const override { return engine_->threads(); }
+  Isa isa() const override { return engine_->isa(); }
   double train(const int* batches, std::int64_t count) override { return engine_->train(batches, count); }
   reference::Evaluation evaluate(Split split) override { return engine_->evaluate(split); }
   void set_parameters(const reference::Parameters& parameters) override {
@@ -26,7 +27,7 @@ class TwinEngine : public MlpEngine {
 
  private:
   std::string twin_;
-  std::unique_ptr<MlpEngine> engine_;
+  std::unique_ptr<CpuEngine> engine_;
 };
 
 }  // namespace
@@ -51,7 +52,7 @@ Hierarchy pretended_hierarchy(const std::string& twin, const Hierarchy& hierarch
   return pretended;
 }
 
-std::unique_ptr<MlpEngine> make_mlp_twin(const std::string& twin, const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_mlp_twin(const std::string& twin, const Network& network, const Dataset& data,
                                          const EngineOptions& options) {
   EngineOptions pretended = options;
   pretended.algorithm = "blocked";

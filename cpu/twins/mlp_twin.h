@@ -22,7 +22,7 @@ bool is_mlp_twin(const std::string& algorithm);
 /// The hierarchy a twin is blocked for. Errors: std::invalid_argument for an unknown twin.
 Hierarchy pretended_hierarchy(const std::string& twin, const Hierarchy& hierarchy);
 
-std::unique_ptr<MlpEngine> make_mlp_twin(const std::string& twin, const Network& network, const Dataset& data,
+std::unique_ptr<CpuEngine> make_mlp_twin(const std::string& twin, const Network& network, const Dataset& data,
                                          const EngineOptions& options);
 
 }  // namespace mlpwatt

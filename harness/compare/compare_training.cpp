@@ -3,6 +3,7 @@
 #include <future>
 
 #include "harness/compare/comparison.h"
+#include "kernels/mlp_grid.h"
 #include "kernels/random.h"
 
 namespace mlpwatt {
@@ -39,20 +40,17 @@ std::shared_ptr<const Dataset> dataset(const std::string& name, const DatasetOpt
 }
 
 Lesson lesson_of(const Benchmark& benchmark, const RunOptions& options, const std::string& folder) {
-  const auto text = [&](const char* key) { return std::get<std::string>(benchmark.parameters.at(key)); };
-  const auto number = [&](const char* key) { return std::get<std::int64_t>(benchmark.parameters.at(key)); };
-  const DatasetInfo& info = dataset_info(text("dataset"));
+  const auto& name = std::get<std::string>(benchmark.parameters.at("dataset"));
   Lesson lesson;
-  lesson.network = make_network(parse_shape(text("shape")), number("size"), static_cast<int>(number("depth")),
-                                info.features, info.outputs, info.task);
-  lesson.data = dataset(info.name, options.dataset);
+  lesson.network = network_of(benchmark).value();
+  lesson.data = dataset(name, options.dataset);
   lesson.batch = options.batch;
   lesson.threads = options.threads;
   lesson.initial = reference::initial_parameters(lesson.network, options.seed);
   lesson.folder = folder;
   if (lesson.batches() < 1)
     throw std::invalid_argument(
-        fmt::format("{} has {} training rows, fewer than one batch of {}: give a smaller --batch", info.name,
+        fmt::format("{} has {} training rows, fewer than one batch of {}: give a smaller --batch", name,
                     lesson.data->train_rows(), lesson.batch));
   return lesson;
 }

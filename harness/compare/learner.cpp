@@ -48,7 +48,7 @@ class OurLearner : public Learner {
     return fmt::format("{}, {} thread(s)", engine_->algorithm(), engine_->threads());
   }
   std::map<std::string, std::string> facts() const override {
-    return {{"isa", isa_name(options_.isa)},
+    return {{"isa", isa_name(engine_->isa())},
             {"threads", std::to_string(engine_->threads())},
             {"algorithm", engine_->algorithm()}};
   }
@@ -78,7 +78,7 @@ class OurLearner : public Learner {
  private:
   EngineOptions options_;
   reference::Parameters initial_;
-  std::unique_ptr<MlpEngine> engine_;
+  std::unique_ptr<CpuEngine> engine_;
 };
 
 class OurDeviceLearner : public Learner {

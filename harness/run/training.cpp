@@ -31,7 +31,7 @@ class CpuTrainee : public Trainee {
     engine.hierarchy = options.hierarchy;
     engine_ = make_engine(network, data, engine);
     engine_->set_parameters(reference::initial_parameters(network, options.seed));
-    facts_["isa"] = isa_name(engine.isa);
+    facts_["isa"] = isa_name(engine_->isa());
     facts_["threads"] = std::to_string(engine_->threads());
     facts_["algorithm"] = engine_->algorithm();
   }
@@ -44,7 +44,7 @@ class CpuTrainee : public Trainee {
   std::map<std::string, std::string> facts() const override { return facts_; }
 
  private:
-  std::unique_ptr<MlpEngine> engine_;
+  std::unique_ptr<CpuEngine> engine_;
   std::map<std::string, std::string> facts_;
 };
 

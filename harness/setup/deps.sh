@@ -59,10 +59,21 @@ if command -v dpkg-query >/dev/null 2>&1; then
   exit 0
 fi
 
-# Not a Debian: say what to type when a library cannot be found.
+# Not a Debian: say what to type when something cannot be found. Only what nothing works without is looked
+# for: meters and readers may be missing, and some have no package everywhere.
 absent=
-for library in benchmark papi hdf5 hwloc CLI11 nlohmann_json fmt eigen3 zlib libcrypto; do
-  pkg-config --exists "$library" 2>/dev/null || absent="$absent $library"
+libraries() { for library in "$@"; do pkg-config --exists "$library" 2>/dev/null || absent="$absent $library"; done; }
+programs() { for program in "$@"; do PATH=$PATH:/usr/sbin command -v "$program" >/dev/null 2>&1 || absent="$absent $program"; done; }
+modules() { for module in "$@"; do python3 -c "import $module" 2>/dev/null || absent="$absent python3-$module"; done; }
+for group in "$@"; do
+  case $group in
+    build) libraries benchmark papi hdf5 hwloc CLI11 nlohmann_json fmt eigen3 zlib libcrypto ;;
+    data) command -v wget >/dev/null 2>&1 || programs curl ;;
+    test) libraries gtest gmock
+          programs ncdump snmpd
+          modules xarray netCDF4 h5netcdf scipy ;;
+    lint) programs clang clang-format clang-tidy shellcheck ;;
+  esac
 done
 [ -n "$absent" ] && [ -z "$optional" ] || exit 0
 echo "mlpwatt: cannot find:$absent. Type one of:" >&2

@@ -28,6 +28,8 @@ if [ -e /usr/include/valgrind/callgrind.h ] || echo '#include <valgrind/callgrin
   echo "PKG_CFLAGS += -DMLPWATT_HAVE_VALGRIND=1"
 fi
 if echo '#include <sde_lib.h>' | ${CXX:-g++} -E -x c++ - >/dev/null 2>&1; then echo "HAVE_SDE := 1"; fi
+# Which micro-kernels there are to compile. CXX may be several words (ccache g++).
+echo "TARGET := $(${CXX:-g++} -dumpmachine)"
 nvcc=${NVCC:-}
 [ -n "$nvcc" ] || nvcc=$(command -v nvcc 2>/dev/null || true)
 [ -n "$nvcc" ] || { [ -n "${CUDA_HOME:-}" ] && [ -x "$CUDA_HOME/bin/nvcc" ] && nvcc=$CUDA_HOME/bin/nvcc; } || true

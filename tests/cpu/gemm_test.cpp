@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpu/gemm/blocking_search.h"
+#include "cpu/gemm/gemm_kernel.h"
 #include "kernels/kernel.h"
 #include "kernels/reference.h"
 
@@ -355,6 +356,39 @@ TEST(Gemm, NanIsNeverSwallowed) {
     EXPECT_TRUE(std::isnan(out.at(4, 0))) << "ReLU swallowed a NaN on " << isa_name(isa);
     EXPECT_FALSE(largest_error(out, o.product) <= 1e30) << "a NaN passed the comparison";
   }
+}
+
+/// The checker of the catalogue's products, shown right ones and then one wrong cell at a time.
+TEST(Gemm, TheCheckOfAProductCatchesOneWrongCell) {
+  std::mt19937_64 random(12);
+  for (const GemmLayout layout : {GemmLayout::kNN, GemmLayout::kNT, GemmLayout::kTN})
+    for (const bool integers : {true, false}) {
+      const GemmProblem problem{layout, 5, 7, 9};
+      const Operands o = make_operands(problem, random, integers);
+      Guarded out(problem.m, problem.n, 3);
+      for (std::int64_t i = 0; i < problem.m; ++i)
+        for (std::int64_t j = 0; j < problem.n; ++j)
+          out.at(i, j) = static_cast<float>(o.product[i * problem.n + j]);
+      const ProductInMemory product{problem, o.a.data(), o.a.ld, o.b.data(), o.b.ld, out.data(), out.ld};
+      const double roundings = integers ? 0 : 1;
+      const Check right = check_product(product, roundings, "these");
+      EXPECT_TRUE(right.passed) << layout_name(layout) << ": " << right.detail;
+      for (const auto& [i, j] : {std::pair{0, 0}, {2, 3}, {4, 6}}) {
+        float& cell = out.at(i, j);
+        const float kept = cell;
+        for (const float wrong :
+             {kept + 1e-3f, -kept - 1, std::numeric_limits<float>::quiet_NaN(),
+              std::numeric_limits<float>::infinity(), integers ? std::nextafter(kept, 99.0f) : kept + 1}) {
+          cell = wrong;
+          const Check check = check_product(product, roundings, "these");
+          EXPECT_FALSE(check.passed) << layout_name(layout) << ' ' << kept << " became " << wrong;
+          EXPECT_NE(check.detail.find("these: C(" + std::to_string(i) + "," + std::to_string(j) + ")"),
+                    std::string::npos)
+              << check.detail;
+        }
+        cell = kept;
+      }
+    }
 }
 
 TEST(Gemm, TheCatalogueChecksWhatItTimes) {

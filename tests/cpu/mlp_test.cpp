@@ -103,6 +103,7 @@ TEST(Mlp, GradientsAndTenStepsFollowTheReference) {
     const auto engine = make_engine(c.network, data, c.options);
     ASSERT_STREQ(engine->algorithm(), c.options.algorithm.c_str());
     ASSERT_EQ(engine->threads(), c.options.threads);
+    ASSERT_EQ(engine->isa(), c.options.isa) << "another instruction set ran";
     const Check check = check_against_reference(*engine, c.network, data, c.batch, c.options.adam, seed, 10);
     ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
   }
@@ -160,6 +161,7 @@ TEST(Mlp, WideNetworksFollowTheReference) {
           }
         }
         const auto engine = make_engine(c.network, data, c.options);
+        ASSERT_EQ(engine->isa(), isa) << "another instruction set ran";
         const Check check =
             check_against_reference(*engine, c.network, data, c.batch, c.options.adam, seed, 4);
         ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;

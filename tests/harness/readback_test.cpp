@@ -2,17 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 
 #include "harness/record/record_file.h"
 #include "harness/run/row_json.h"
 #include "meters/counters/child_process.h"
 #include "tests/harness/program.h"
 #include "tests/harness/records.h"
+#include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt::testing {
@@ -20,15 +22,15 @@ namespace {
 
 using ::testing::HasSubstr;
 
-/// Runs a shell command. @return its exit status and all it wrote
-std::pair<int, std::string> shell(const std::string& command) {
-  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return {-1, "popen failed"};
-  std::string text;
-  char part[4096];
-  while (const std::size_t n = std::fread(part, 1, sizeof part, pipe)) text.append(part, n);
-  const int status = pclose(pipe);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text};
+/// The integers of the first DATA { ... } of what `h5dump -y` prints.
+std::vector<std::int64_t> dumped_integers(const std::string& text) {
+  const std::string open = "DATA {";
+  const std::size_t first = text.find(open), last = text.find('}', first);
+  if (first == std::string::npos || last == std::string::npos) return {};
+  std::string list = text.substr(first + open.size(), last - first - open.size());
+  std::replace(list.begin(), list.end(), ',', ' ');
+  std::istringstream stream(list);
+  return {std::istream_iterator<std::int64_t>(stream), {}};
 }
 
 /// What every column of /runs must read as: {"columns": {name: {units, long_name, kind}}, "rows": [...]},
@@ -112,10 +114,10 @@ TemporaryFolder* Readback::folder_ = nullptr;
   if (find_program(name).empty())                     \
   GTEST_SKIP() << name << " is not installed (group " \
                << "read or test of harness/setup/packages.tsv)"
-#define SKIP_WITHOUT_PYTHON(modules)                                \
-  if (shell("/usr/bin/python3 -c 'import " modules "'").first != 0) \
-  GTEST_SKIP() << "/usr/bin/python3 has not all of " modules        \
-                  " (group read "                                   \
+#define SKIP_WITHOUT_PYTHON(modules)                                 \
+  if (shell("/usr/bin/python3 -c 'import " modules "'").status != 0) \
+  GTEST_SKIP() << "/usr/bin/python3 has not all of " modules         \
+                  " (group read "                                    \
                   "or test of harness/setup/packages.tsv)"
 
 TEST_F(Readback, H5ls) {
@@ -134,6 +136,12 @@ TEST_F(Readback, H5dump) {
                            "DIMENSION_LIST", "H5T_CSET_UTF8", "H5T_IEEE_F64LE"})
     EXPECT_THAT(text, HasSubstr(part));
   EXPECT_THAT(read_with("h5dump -a /mlpwatt_schema " + file()), HasSubstr("(0): 1"));
+  std::vector<std::int64_t> written;
+  const Contents contents = read_file(file());
+  for (const Row& row : contents.rows(runs_table())) written.push_back(row.integer("steps"));
+  ASSERT_EQ(written.size(), 6u);
+  EXPECT_GT(written[0], 0) << "a run that was measured";
+  EXPECT_EQ(dumped_integers(read_with("h5dump -y -d /runs/steps " + file())), written);
 }
 
 TEST_F(Readback, Ncdump) {

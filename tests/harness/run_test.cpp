@@ -356,10 +356,30 @@ TEST_F(RunCommand, ADatasetThatIsNotThereIsNotReplaced) {
   EXPECT_EQ(rows().at(0).text("dataset_source"), "");
 }
 
-TEST_F(RunCommand, AnInfeasibleNetworkOfTheGridIsAnErrorOfItsRow) {
-  const Outcome outcome = run_filter("cpu/mlp_train/mnist/rectangle/32/2");
+TEST_F(RunCommand, AnInfeasibleNetworkOfTheGridAloneIsAWrongCall) {
+  const std::string report = folder_.path("report.json");
+  for (const char* filter : {"cpu/mlp_train/mnist/rectangle/32/2", "^cpu/mlp_train/mnist/rectangle/32/2$"}) {
+    const Outcome outcome = run_filter(filter, {"--benchmark_out=" + report});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("size 32"), HasSubstr("1024")));
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_FALSE(std::filesystem::exists(file()));
+    EXPECT_FALSE(std::filesystem::exists(report));
+  }
+}
+
+TEST_F(RunCommand, AnInfeasibleNetworkOfTheGridAmongOthersIsAnErrorOfItsRow) {
+  const Outcome outcome = run_filter("^(cpu/mlp_train/mnist/rectangle/32/2|test/good/a)$");
   EXPECT_EQ(outcome.status, 1);
-  EXPECT_THAT(rows().at(0).text("reason"), AllOf(HasSubstr("size 32"), HasSubstr("1024")));
+  ASSERT_EQ(rows().size(), 2u);
+  for (const Row& row : rows())
+    if (row.text("name") == "test/good/a") {
+      EXPECT_EQ(row.text("status"), "ok");
+    } else {
+      EXPECT_EQ(row.text("status"), "error");
+      EXPECT_THAT(row.text("reason"), AllOf(HasSubstr("size 32"), HasSubstr("1024")));
+    }
 }
 
 // --- what must not be timed

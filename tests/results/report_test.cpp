@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -12,30 +11,16 @@
 #include "harness/build_facts.h"
 #include "tests/harness/model/synthetic_file.h"
 #include "tests/harness/program.h"
+#include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt {
 namespace {
 
 using testing::run;
+using testing::shell;
+using testing::Shell;
 using testing::TemporaryFolder;
-
-struct Shell {
-  int status;
-  std::string out;
-};
-
-Shell shell(const std::string& command) {
-  Shell result{-1, ""};
-  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return result;
-  std::array<char, 4096> buffer;
-  for (std::size_t n; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    result.out.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-  return result;
-}
 
 std::string source(const std::string& path) { return build_facts().source_dir + "/" + path; }
 
