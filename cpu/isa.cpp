@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "kernels/nearest.h"
+
 namespace mlpwatt {
 
 namespace {
@@ -43,7 +45,9 @@ const std::string& isa_name(Isa isa) {
 Isa parse_isa(const std::string& name) {
   for (const auto& [isa, known] : names())
     if (known == name) return isa;
-  throw std::invalid_argument("unknown isa '" + name + "'");
+  std::vector<std::string> known;
+  for (const auto& [isa, each] : names()) known.push_back(each);
+  throw std::invalid_argument(unknown_name("isa", name, known, static_cast<int>(known.size())));
 }
 
 std::vector<Isa> available_isas() {

@@ -268,6 +268,37 @@ double PowerSession::relative_uncertainty() const {
   return total->gross.random_j() / total->gross.joules;
 }
 
+std::optional<PowerNow> PowerSession::power_now() const {
+  constexpr double kNow_s = 1, kUpdates = 3;
+  if (!active()) return std::nullopt;
+  const double asked_s = monotonic_now_s();
+  const auto newest = [&](const Series& series) {
+    const Channel& channel = series.channel;
+    const double end_s = asked_s - channel.lag_s - channel.averaging_s;  // later is not on display yet
+    const double period_s = std::max(channel.update_period_s, series.poll_period_s);
+    return integrate(series, {end_s - std::max(kNow_s, kUpdates * period_s), end_s});
+  };
+  double oldest_s = asked_s;
+  for (const Channel& channel : channels_)
+    oldest_s = std::min(oldest_s, asked_s - channel.lag_s - 2 * channel.averaging_s -
+                                      2 * std::max(kNow_s, kUpdates * channel.update_period_s));
+  std::vector<ChannelEnergy> all;
+  for (const Series& series : sampler_->series(oldest_s))
+    all.push_back({series.meter, series.channel, newest(series), {}, {}});
+  for (const Provenance provenance : {Provenance::kMeasured, Provenance::kModelled}) {
+    const std::vector<std::size_t> parts = top_level(all, provenance);
+    if (parts.empty()) continue;
+    PowerNow now{0, provenance};
+    for (const std::size_t i : parts) {
+      if (all[i].gross.flags & kLost) return std::nullopt;
+      now.watts += all[i].gross.mean_w();
+    }
+    if (!std::isfinite(now.watts)) return std::nullopt;
+    return now;
+  }
+  return std::nullopt;
+}
+
 WindowPower PowerSession::result() {
   WindowPower result;
   if (!active() || !ended_) return result;

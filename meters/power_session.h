@@ -50,6 +50,12 @@ struct WindowPower {
   double wall_offset_s = 0;  ///< CLOCK_REALTIME - CLOCK_MONOTONIC at the window's end
 };
 
+/// The draw of the machine's outermost domains at the moment it was asked for.
+struct PowerNow {
+  double watts = 0;
+  Provenance provenance = Provenance::kMeasured;
+};
+
 /// - a meter that looks at a part of its period, or a counter that steps that rarely: 50 periods (NVML: 5 s);
 /// - one that averages over more than its period: 10 times what it averages over (NVML's average: 10 s);
 /// - others: 10 periods.
@@ -96,6 +102,10 @@ class PowerSession {
   /// Inside a window: standard uncertainty without the accuracy class, relative to the energy so far, of the
   /// total; infinite while a meter has fewer than 10 updates.
   double relative_uncertainty() const;
+  /// The newest power of the outermost domains together: of each the mean over the last second, or over
+  /// three updates of its meter where those take longer. Measured before modelled; nullopt when a meter that
+  /// is needed has no fresh reading. Waits for nothing.
+  std::optional<PowerNow> power_now() const;
   /// Of the last window. Waits for the updates that the lag of the slower meters holds back.
   WindowPower result();
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "gpu/mlp/algorithms.h"
 #include "gpu/mlp/evaluate.h"
 
 namespace mlpwatt::gpu {
@@ -171,11 +172,12 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Dataset& data,
                                 " features and " + std::to_string(data.info.outputs) +
                                 " outputs; the network wants " + std::to_string(network.inputs) + " and " +
                                 std::to_string(network.outputs()));
-  static const std::vector<std::string> known{"",      "resident",   "cooperative",
-                                              "graph", "graph_tf32", "graph_bf16"};
-  if (std::find(known.begin(), known.end(), options.algorithm) == known.end())
-    throw std::invalid_argument("unknown algorithm '" + options.algorithm +
-                                "'; gpu/mlp_train has resident, cooperative, graph, graph_tf32, graph_bf16");
+  const std::vector<std::string>& known = mlp_algorithms();
+  if (!options.algorithm.empty() && std::find(known.begin(), known.end(), options.algorithm) == known.end()) {
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    throw std::invalid_argument("unknown algorithm '" + options.algorithm + "'; gpu/mlp_train has " + names);
+  }
   const std::vector<Candidate> ways = candidates(network, data.info, options);
   if (ways.empty()) {
     std::string reason;  // only the resident engine refuses

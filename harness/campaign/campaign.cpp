@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <ostream>
 #include <set>
 
@@ -50,7 +51,7 @@ class StopSignals {
   }, before_term_{};
 };
 
-/// The plan's benchmarks by name. Errors: PlanError for one that the catalogue does not have.
+/// The plan's benchmarks by name. Errors: PlanError for the first one that the catalogue does not have.
 std::map<std::string, Benchmark> benchmarks_of(const Plan& plan, const RunOptions& options,
                                                const std::string& plan_path) {
   std::map<std::string, Benchmark> found;
@@ -62,12 +63,13 @@ std::map<std::string, Benchmark> benchmarks_of(const Plan& plan, const RunOption
       if (const auto place = found.find(benchmark.name); place != found.end()) place->second = benchmark;
     });
   }
-  for (const auto& [name, benchmark] : found) {
-    if (!benchmark.name.empty()) continue;
+  for (const PlanEntry& entry : plan.entries) {
+    if (!found.at(entry.benchmark).name.empty()) continue;
     std::vector<std::string> names;
     for (const Family& family : catalogue())
       family.enumerate(options, [&](const Benchmark& known) { names.push_back(known.name); });
-    throw PlanError(plan_path + ": " + unknown_name("benchmark", name, names));
+    throw PlanError(
+        fmt::format("{}:{}: {}", plan_path, entry.line, unknown_name("benchmark", entry.benchmark, names)));
   }
   return found;
 }
@@ -119,7 +121,8 @@ class Campaign {
     Store store(options_.out, plan_, options_.compact_every);
     const std::vector<PlannedRun> left = runs_left(store);
     announce(left);
-    StatusLine status(context_.err, context_.terminal, options_.progress_every_s, totals(left), columns());
+    StatusLine status(context_.err, context_.terminal, options_.progress_every_s, totals(left), columns(),
+                      [this] { return watts_now(); });
     const StopSignals signals;
     Clock& clock = system_clock();
     copied_s_ = clock.monotonic_s();
@@ -145,6 +148,11 @@ class Campaign {
   }
 
  private:
+  std::string watts_now() const {
+    const std::optional<PowerNow> now = settings_.power->power_now();
+    return now ? watts_text(now->watts, now->provenance) : "";
+  }
+
   void refuse_used_folder() const {
     if (options_.resume || !std::filesystem::exists(options_.out)) return;
     const StoreFiles files = store_files(options_.out);
@@ -180,9 +188,7 @@ class Campaign {
         "campaign {}: {} of {} runs to do{}, order seed {}, windows of {:g} to {:g} s until the interval is "
         "within +-{:g} %, predicted {}; to {}\n",
         plan_.campaign(), left.size(), runs_.size(),
-        options_.shard.count > 1
-            ? fmt::format(" (shard {}/{})", options_.shard.index + 1, options_.shard.count)
-            : "",
+        options_.shard.shards() > 1 ? fmt::format(" (shard {})", options_.shard.text()) : "",
         plan_.order_seed, protocol.window_s, protocol.longest_window_s(), 100 * protocol.precision,
         human_duration(predicted(left)), options_.out);
   }
@@ -289,7 +295,7 @@ class Campaign {
 std::vector<PlannedRun> runs_of_shard(const Plan& plan, const ShardChoice& shard) {
   std::vector<double> durations;
   for (const PlanEntry& entry : plan.entries) durations.push_back(entry.predicted_s * plan.repetitions);
-  const std::vector<int> shard_of = shard_by_longest_first(durations, shard.count);
+  const std::vector<int> shard_of = shard_by_longest_first(durations, shard.nodes, shard.per_node);
   std::vector<PlannedRun> runs;
   std::int64_t index = 0;
   for (const OrderedRun& run : shuffled_order(plan.entries.size(), plan.repetitions, plan.order_seed)) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "cpu/isa.h"
 #include "harness/machine.h"
 #include "harness/program.h"
 #include "kernels/nearest.h"
@@ -31,11 +32,6 @@ std::int64_t parse_number(const std::string& option, const std::string& word) {
 template <class T>
 std::vector<T> or_all(const std::vector<T>& chosen, const std::vector<T>& all) {
   return chosen.empty() ? all : chosen;
-}
-
-const std::vector<std::string>& known_isas() {
-  static const std::vector<std::string> isas{"avx512", "avx2", "avx2_nofma", "generic"};
-  return isas;
 }
 
 /// Each network once: at depth 2 the shapes coincide.
@@ -105,8 +101,7 @@ Grid make_grid(const GridFilter& filter) {
   for (const std::string& name : filter.shapes) shapes.push_back(parse_shape(name));
   shapes = or_all(shapes, all_shapes());
   for (const std::string& isa : filter.isas)
-    if (isa != "any" && std::find(known_isas().begin(), known_isas().end(), isa) == known_isas().end())
-      throw UsageError(unknown_name("instruction set (--isas)", isa, known_isas()));
+    if (isa != "any") parse_isa(isa);
   for (const std::string& backend : filter.backends)
     if (backend != "cpu" && backend != "gpu")
       throw UsageError(unknown_name("backend", backend, {"cpu", "gpu"}));

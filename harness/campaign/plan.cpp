@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
@@ -10,6 +11,9 @@
 #include <set>
 #include <sstream>
 
+#include "cpu/isa.h"
+#include "cpu/mlp/traffic.h"
+#include "gpu/mlp/algorithms.h"
 #include "kernels/dataset.h"
 #include "kernels/nearest.h"
 #include "kernels/sha256.h"
@@ -89,6 +93,19 @@ const std::vector<Setting>& settings() {
   return list;
 }
 
+/// A training step knows its engines, also of a device that this program was built without; other families
+/// know their variants only when they run, and refuse others then.
+void check_algorithm(const PlanEntry& entry) {
+  const auto check = [&](const std::string& family, const std::vector<std::string>& known) {
+    if (entry.benchmark.starts_with(family + "/") &&
+        std::find(known.begin(), known.end(), entry.algorithm) == known.end())
+      throw Fault(unknown_name("algorithm of " + family, entry.algorithm, known, 5));
+  };
+  if (entry.algorithm.empty()) return;
+  check("cpu/mlp_train", mlp_traffic_algorithms());
+  check("gpu/mlp_train", gpu::mlp_algorithms());
+}
+
 PlanEntry parse_entry(std::istringstream& words) {
   PlanEntry entry;
   if (!(words >> entry.benchmark)) throw Fault("a benchmark's name must follow 'run'");
@@ -105,15 +122,17 @@ PlanEntry parse_entry(std::istringstream& words) {
       entry.batch = number("batch", value, 1, 1 << 24);
     else if (key == "threads")
       entry.threads = number("threads", value, 0, 65536);
-    else if (key == "isa")
+    else if (key == "isa") {
       entry.isa = not_any(value);
-    else if (key == "algorithm")
+      if (!entry.isa.empty()) parse_isa(entry.isa);
+    } else if (key == "algorithm")
       entry.algorithm = not_any(value);
     else if (key == "predicted_s")
       entry.predicted_s = value == "nan" ? std::nan("") : number("predicted_s", value, 0.0, 1e12);
     else
       throw Fault(unknown_name("key", key, {"batch", "threads", "isa", "algorithm", "predicted_s"}));
   }
+  check_algorithm(entry);
   return entry;
 }
 
@@ -173,6 +192,7 @@ Plan parse_plan(std::istream& in, const std::string& name) {
       };
       if (key == "run") {
         plan.entries.push_back(parse_entry(words));
+        plan.entries.back().line = line_number;
         once(identity(plan.entries.back()));
         continue;
       }

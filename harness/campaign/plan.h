@@ -29,6 +29,7 @@ struct PlanEntry {
   std::string algorithm;  ///< "" = the kernel chooses ("any" in the file)
   /// Of one repetition, everything included; NaN = unknown. What shards are balanced by; no part of identity.
   double predicted_s = std::numeric_limits<double>::quiet_NaN();
+  int line = 0;  ///< of the file it was read from; 0 = of none. No part of identity either.
 
   bool same_configuration(const PlanEntry& other) const {
     return benchmark == other.benchmark && batch == other.batch && threads == other.threads &&

@@ -15,8 +15,6 @@
 namespace mlpwatt {
 namespace {
 
-constexpr double kCalibrationBudget_s = 60;
-
 std::string default_calibration_path(const std::string& host) {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
@@ -54,10 +52,10 @@ Calibration calibration_for(const PlannerOptions& options, const std::set<Way>& 
         throw UsageError(fmt::format("--calibration {}: {} (--recalibrate replaces it)", path, error.what()));
     }
   }
-  say(fmt::format("calibrating this machine, about {:.0f} s", kCalibrationBudget_s));
+  say(fmt::format("calibrating this machine, about {:.0f} s", options.calibration_budget_s));
   PowerSession power(options.power);
   Calibration calibration = calibrate({ways.begin(), ways.end()}, machine, options.settings.protocol,
-                                      kCalibrationBudget_s, power, system_clock(), say);
+                                      options.calibration_budget_s, power, system_clock(), say);
   calibration.power.asked = options.power.meters;
   if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
     std::filesystem::create_directories(folder);

@@ -25,6 +25,7 @@ struct PlannerOptions {
   bool calibrate = true;         ///< false: nothing is predicted
   std::string calibration_path;  ///< "" = in the user cache, by host name
   bool recalibrate = false;
+  double calibration_budget_s = 60;  ///< what one may take, about
 };
 
 struct Planned {

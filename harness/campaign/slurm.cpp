@@ -45,9 +45,14 @@ void refuse_other_campaign(const SlurmCampaign& campaign, const SlurmOptions& op
     throw UsageError(fmt::format("{} holds another campaign, of {}; choose another --out", campaign.out,
                                  plan_path(campaign)));
   std::ifstream file(nodes_path(campaign));
-  if (int nodes = 0; file >> nodes && nodes != options.nodes)
-    throw UsageError(fmt::format("{} was begun with --nodes {}; go on with as many, or choose another --out",
-                                 campaign.out, nodes));
+  int nodes = 0, per_node = 1;
+  if (!(file >> nodes)) return;
+  if (!(file >> per_node)) per_node = 1;  // begun when there was a shard a node
+  if (nodes != options.nodes || per_node != options.shards_per_node)
+    throw UsageError(
+        fmt::format("{} was begun with --nodes {} --shards-per-node {}; go on with as many, or choose "
+                    "another --out",
+                    campaign.out, nodes, per_node));
 }
 
 /// Output and status of a command; standard error is among the output.
@@ -69,8 +74,11 @@ std::string job_of(const std::vector<std::string>& command) {
   const std::string last = text.substr(text.rfind('\n') + 1);
   if (status != 0 || last.find_first_not_of("0123456789") == 0)
     throw std::runtime_error(
-        fmt::format("sbatch failed: {} (the scripts stay; --dry-run prints the commands)",
-                    text.empty() ? "no output" : text));
+        fmt::format("sbatch failed: {} (the scripts stay; --dry-run prints the commands{})",
+                    text.empty() ? "no output" : text,
+                    text.find("array") == std::string::npos
+                        ? ""
+                        : "; fewer --shards-per-node, in another --out, where MaxArraySize is the limit"));
   return last.substr(0, last.find(';'));
 }
 
@@ -87,7 +95,7 @@ mlpwatt={program}
 plan={plan}
 out={out}
 home=$out/shards
-shards={shards}
+shards={shards} # {nodes} nodes x {per_node}
 shard=$SLURM_ARRAY_TASK_ID
 
 # Work on the node's own disk. The folder is found again when the task is requeued to this node; on another
@@ -108,7 +116,7 @@ trap 'told=stop; kill -TERM $child 2>/dev/null || true' TERM INT
 
 again=0
 while :; do
-  "$mlpwatt" campaign "$plan" --out "$scratch" --shard "$shard/$shards" --resume --copy-to "$home/shard-$shard.h5"{args} &
+  "$mlpwatt" campaign "$plan" --out "$scratch" --shard "$shard/{nodes}x{per_node}" --resume --copy-to "$home/shard-$shard.h5"{args} &
   child=$!
   if [ -n "$told" ]; then kill -TERM $child 2>/dev/null || true; fi # it came before there was a child
   status=0
@@ -142,7 +150,8 @@ fi
 exit $status
 )sh",
       fmt::arg("program", shell_word(campaign.program)), fmt::arg("plan", shell_word(plan_path(campaign))),
-      fmt::arg("out", shell_word(campaign.out)), fmt::arg("shards", options.nodes),
+      fmt::arg("out", shell_word(campaign.out)), fmt::arg("shards", options.nodes * options.shards_per_node),
+      fmt::arg("nodes", options.nodes), fmt::arg("per_node", options.shards_per_node),
       fmt::arg("scratch",
                options.scratch.empty() ? "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}" : shell_word(options.scratch)),
       fmt::arg("args", args), fmt::arg("kills", kMostKills), fmt::arg("requeues", kMostRequeues));
@@ -164,16 +173,12 @@ flock 9 || true # the last task and the merging job may come at the same time
 }
 
 std::vector<std::string> array_command(const SlurmCampaign& campaign, const SlurmOptions& options) {
-  std::vector<std::string> command{"sbatch",
-                                   "--parsable",
-                                   "--job-name=mlpwatt",
-                                   fmt::format("--array=1-{}", options.nodes),
-                                   "--nodes=1",
-                                   "--exclusive",
-                                   "--requeue",
-                                   "--open-mode=append",
-                                   fmt::format("--signal=B:USR1@{}", kWarning_s),
-                                   "--output=" + folder(campaign) + "/task-%a.log"};
+  std::vector<std::string> command{
+      "sbatch", "--parsable", "--job-name=mlpwatt",
+      // tasks start in the order of their numbers, the longest first
+      fmt::format("--array=1-{}%{}", options.nodes * options.shards_per_node, options.nodes), "--nodes=1",
+      "--exclusive", "--requeue", "--open-mode=append", fmt::format("--signal=B:USR1@{}", kWarning_s),
+      "--output=" + folder(campaign) + "/task-%a.log"};
   command.insert(command.end(), options.sbatch_args.begin(), options.sbatch_args.end());
   command.push_back(folder(campaign) + "/task.sh");
   return command;
@@ -204,7 +209,7 @@ Submitted submit(const SlurmCampaign& campaign, const SlurmOptions& options) {
         "--shard I/N");
   std::filesystem::create_directories(folder(campaign));
   write_durably(plan_path(campaign), plan_text(campaign.plan));
-  write_durably(nodes_path(campaign), std::to_string(options.nodes) + "\n");
+  write_durably(nodes_path(campaign), fmt::format("{} {}\n", options.nodes, options.shards_per_node));
   write_durably(folder(campaign) + "/task.sh", task_script(campaign, options));
   write_durably(folder(campaign) + "/merge.sh", merge_script(campaign));
   Submitted jobs;

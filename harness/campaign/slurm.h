@@ -1,6 +1,8 @@
 #pragma once
 // A campaign as a Slurm job array: one task a shard on a node of its own, working on node-local storage and
 // copying back, requeued where it was when its node fails or its time ends, and a job that merges at the end.
+// There are several shards a node, the longest first, and the scheduler hands the next one to whichever node
+// is free: so predictions need not be right for the nodes to end together (harness/campaign/shard.h).
 // Submitting the same again goes on with what the shards have.
 
 #include <string>
@@ -11,7 +13,8 @@
 namespace mlpwatt {
 
 struct SlurmOptions {
-  int nodes = 1;
+  int nodes = 1;                         ///< at work at a time
+  int shards_per_node = 1;               ///< tasks in all: nodes * shards_per_node
   std::vector<std::string> sbatch_args;  ///< for both jobs, as typed: "--partition=gpu"
   /// Parent of node-local folders; "" = $SLURM_TMPDIR, else $TMPDIR, else /tmp, of the node.
   std::string scratch;
@@ -40,7 +43,7 @@ struct Submitted {
   std::string array_job, merge_job;
 };
 /// Writes both scripts and submits both jobs.
-/// Errors: UsageError when the folder holds shards of another plan or of another number of nodes;
+/// Errors: UsageError when the folder holds shards of another plan or cut otherwise;
 /// std::runtime_error with what sbatch said, or that there is none.
 Submitted submit(const SlurmCampaign& campaign, const SlurmOptions& options);
 

@@ -12,20 +12,26 @@
 
 namespace mlpwatt {
 
+std::string watts_text(double watts, Provenance provenance) {
+  return fmt::format("{:.4g} W{}", watts, provenance == Provenance::kMeasured ? "" : " modelled");
+}
+
 std::string power_text(const Row& run) {
   if (const double watts = run.real("power_w_measured"); !std::isnan(watts))
-    return fmt::format("{:.4g} W", watts);
+    return watts_text(watts, Provenance::kMeasured);
   if (const double watts = run.real("power_w_modelled"); !std::isnan(watts))
-    return fmt::format("{:.4g} W modelled", watts);
+    return watts_text(watts, Provenance::kModelled);
   return "";
 }
 
-StatusLine::StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns)
+StatusLine::StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns,
+                       std::function<std::string()> watts_now)
     : out_(out),
       terminal_(terminal),
       every_s_(every_s),
       totals_(totals),
-      columns_(static_cast<std::size_t>(std::max(0, columns))) {}
+      columns_(static_cast<std::size_t>(std::max(0, columns))),
+      watts_now_(std::move(watts_now)) {}
 
 std::string StatusLine::text(double now_s) const {
   const double elapsed_s = now_s - start_s_;
@@ -39,7 +45,10 @@ std::string StatusLine::text(double now_s) const {
             : elapsed_s / static_cast<double>(done_) * static_cast<double>(totals_.runs - done);
     line += fmt::format(" {:.3g}/s, {} left", static_cast<double>(done_) / elapsed_s, human_duration(left_s));
   }
-  if (!power_.empty()) line += ", " + power_;
+  if (const std::string now = watts_now_ ? watts_now_() : ""; !now.empty())
+    line += ", " + now + " now";
+  else if (!power_.empty())
+    line += ", " + power_ + " in the last run";
   if (flagged_ > 0) line += fmt::format(", {} flagged", flagged_);
   if (failed_ > 0) line += fmt::format(", {} failed", failed_);
   return line + "  " + name_;

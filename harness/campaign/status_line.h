@@ -2,13 +2,17 @@
 // How far a campaign is: one redrawn line on a terminal; elsewhere a line now and then.
 
 #include <cstdint>
+#include <functional>
 #include <iosfwd>
 #include <string>
 
 #include "harness/record/record_file.h"
+#include "meters/provenance.h"
 
 namespace mlpwatt {
 
+/// "231 W" or "38.2 W modelled".
+std::string watts_text(double watts, Provenance provenance);
 /// Mean power of the window, "231 W" or "38.2 W modelled"; "" where no meter looked on.
 std::string power_text(const Row& run);
 
@@ -21,7 +25,10 @@ class StatusLine {
   };
   /// @param every_s least time between lines off a terminal; 0 = a line a run
   /// @param columns of the terminal: a longer line would wrap, and could not be redrawn; 0 = not known
-  StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns = 0);
+  /// @param watts_now asked whenever a line is written; where it has no answer (""), or is none, the line
+  /// gives the power of the last run instead and says so
+  StatusLine(std::ostream& out, bool terminal, double every_s, const Totals& totals, int columns = 0,
+             std::function<std::string()> watts_now = {});
 
   void begin(const std::string& name, double now_s);
   /// @param predicted_s of the run that ended
@@ -39,6 +46,7 @@ class StatusLine {
   std::size_t columns_;
   std::int64_t done_ = 0, flagged_ = 0, failed_ = 0;
   double start_s_ = -1, last_line_s_ = -1, predicted_done_s_ = 0;
+  std::function<std::string()> watts_now_;
   std::string power_, name_;
 };
 

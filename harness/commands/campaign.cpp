@@ -21,6 +21,7 @@ struct Options {
   std::string shard, meter_config;
   bool slurm = false;
   SlurmOptions job;
+  int shards_per_node = 0;  ///< 0 = kShardsPerNode, or as many as the plan allows
 };
 
 /// What each task is called with as well, where it is not the default.
@@ -45,8 +46,8 @@ std::vector<std::string> options_to_hand_on(const Options& options) {
   return words;
 }
 
-/// Under Slurm the same plan, a shard a node.
-int submit_campaign(const Options& options, Context& context) {
+/// Under Slurm the same plan, some shards a node.
+int submit_campaign(Options& options, Context& context) {
   namespace fs = std::filesystem;
   const CampaignOptions& run = options.campaign;
   if (!options.shard.empty()) throw UsageError("--slurm makes the shards itself: leave --shard out");
@@ -54,6 +55,13 @@ int submit_campaign(const Options& options, Context& context) {
   if (options.job.nodes > static_cast<int>(plan.entries.size()))
     throw UsageError(fmt::format("--nodes {} is more than the plan's {} configurations", options.job.nodes,
                                  plan.entries.size()));
+  options.job.shards_per_node = options.shards_per_node > 0
+                                    ? options.shards_per_node
+                                    : shards_per_node(plan.entries.size(), options.job.nodes);
+  const std::int64_t shards = std::int64_t{options.job.nodes} * options.job.shards_per_node;
+  if (shards > static_cast<std::int64_t>(plan.entries.size()))
+    throw UsageError(fmt::format("--nodes {} --shards-per-node {} are more than the plan's {} configurations",
+                                 options.job.nodes, options.job.shards_per_node, plan.entries.size()));
   SlurmCampaign campaign{fs::read_symlink("/proc/self/exe").string(), plan, fs::absolute(run.out).string(),
                          options_to_hand_on(options)};
   if (options.job.dry_run) {
@@ -66,15 +74,16 @@ int submit_campaign(const Options& options, Context& context) {
   }
   const Submitted jobs = submit(campaign, options.job);
   context.out << fmt::format(
-      "array job {} ({} tasks), merge job {}; logs in {}/slurm, result {}/campaign.h5\n", jobs.array_job,
-      options.job.nodes, jobs.merge_job, campaign.out, campaign.out);
+      "array job {} ({} tasks, {} at a time), merge job {}; logs in {}/slurm, result {}/campaign.h5\n",
+      jobs.array_job, shards, options.job.nodes, jobs.merge_job, campaign.out, campaign.out);
   return kExitOk;
 }
 
 int campaign(Options& options, Context& context) {
   if (options.slurm) return submit_campaign(options, context);
-  if (options.job.dry_run || options.job.nodes > 1 || !options.job.sbatch_args.empty())
-    throw UsageError("--nodes, --sbatch-args and --dry-run belong to --slurm");
+  if (options.job.dry_run || options.job.nodes > 1 || options.shards_per_node > 0 ||
+      !options.job.sbatch_args.empty())
+    throw UsageError("--nodes, --shards-per-node, --sbatch-args and --dry-run belong to --slurm");
   if (!options.shard.empty()) options.campaign.shard = parse_shard(options.shard);
   options.campaign.power.config = read_meter_config(options.meter_config);
   return run_campaign(options.campaign, context);
@@ -87,7 +96,9 @@ const CommandRegistration registration{
       CampaignOptions& run = options->campaign;
       app.add_option("plan", run.plan_path, "plan file (mlpwatt plan --out)")->required();
       app.add_option("--out", run.out, "folder of the campaign; FOLDER/campaign.h5 in the end")->required();
-      app.add_option("--shard", options->shard, "only part I of N, e.g. 2/8; parts take equally long");
+      app.add_option(
+          "--shard", options->shard,
+          "only part I of N, e.g. 2/8: predicted to take equally long; I/NxK: of the N K of --slurm");
       app.add_flag("--resume", run.resume, "go on with what the folder holds; starts one that holds nothing");
       app.add_flag("--retry", run.retry, "with --resume: also run again what did not end in ok");
       app.add_option("--counters", run.counters, "auto, papi, simulate, none, and/or names")
@@ -124,10 +135,17 @@ const CommandRegistration registration{
       app.add_flag("--slurm", options->slurm, "submit a job array that runs it, and a job that merges")
           ->group(group);
       whole_number(
-          app.add_option("--nodes", options->job.nodes, "tasks of the array, each on a node of its own")
+          app.add_option("--nodes", options->job.nodes, "at work at a time, each with a task of its own")
               ->capture_default_str()
               ->group(group),
           1, 100'000);
+      whole_number(app.add_option("--shards-per-node", options->shards_per_node,
+                                  fmt::format("tasks of the array a node, each smaller than the one before, "
+                                              "so that all nodes end together whatever predictions missed "
+                                              "(default {}, or as many as the plan allows)",
+                                              kShardsPerNode))
+                       ->group(group),
+                   1, 1000);
       app.add_option("--sbatch-args", options->job.sbatch_args,
                      "for sbatch, e.g. --sbatch-args='--partition=long --time=24:00:00'")
           ->delimiter(' ')

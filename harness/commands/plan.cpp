@@ -68,30 +68,38 @@ std::vector<int> node_counts(const std::string& text) {
   return counts;
 }
 
+constexpr const char* kScaleAssumes =
+    "assumes: nodes like this machine, every run as long as predicted, shards handed out as by campaign "
+    "--slurm; without starting tasks and reading datasets\n";
+
 Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
 
-/// What numbers of nodes make of the plan: shards of whole configurations, longest first.
+/// What numbers of nodes make of the plan: shards of whole configurations as campaign --slurm cuts and hands
+/// them out, were everything as predicted.
 Json scale_table(const Planned& planned, const Options& options,
                  std::vector<std::vector<std::string>>& rows) {
-  rows = {{"nodes", "wall time", "imbalance", "node-hours", "idle waste", "energy", "of it idle"}};
+  rows = {{"nodes", "shards a node", "wall time", "imbalance", "node-hours", "idle waste", "energy",
+           "of it idle"}};
   Json table = Json::array();
   std::vector<double> durations;
   for (const PlanEntry& entry : planned.plan.entries)
     durations.push_back(entry.predicted_s * planned.plan.repetitions);
   for (const int nodes : node_counts(options.nodes)) {
-    const std::vector<int> shard_of = shard_by_longest_first(durations, nodes);
-    const Balance balance = balance_of(shard_loads(durations, shard_of, nodes));
+    const int per_node = shards_per_node(durations.size(), nodes);
+    const std::vector<int> shard_of = shard_by_longest_first(durations, nodes, per_node);
+    const Balance balance = balance_of(handed_out(shard_loads(durations, shard_of, nodes * per_node), nodes));
     const double busy_j = balance.busy_s * planned.power.watts,
                  idle_j = balance.idle_s * planned.power.idle_watts;
     const double energy_j = balance.idle_s > 0 ? busy_j + idle_j : busy_j;
     table.push_back({{"nodes", nodes},
+                     {"shards_per_node", per_node},
                      {"wall_s", balance.wall_s},
                      {"imbalance", balance.imbalance},
                      {"busy_node_s", balance.busy_s},
                      {"idle_node_s", balance.idle_s},
                      {"energy_j", number_or_null(energy_j)},
                      {"idle_energy_j", number_or_null(balance.idle_s > 0 ? idle_j : 0)}});
-    rows.push_back({std::to_string(nodes), human_duration(balance.wall_s),
+    rows.push_back({std::to_string(nodes), std::to_string(per_node), human_duration(balance.wall_s),
                     fmt::format("{:.2f} %", 100 * balance.imbalance),
                     fmt::format("{:.4g}", (balance.busy_s + balance.idle_s) / 3600),
                     fmt::format("{:.2f} %", 100 * balance.idle_share()), human_energy(energy_j),
@@ -158,7 +166,7 @@ int plan(Options& options, Context& context) {
     return kExitOk;
   }
   print_text(planned, options, context);
-  if (!scale_rows.empty()) context.out << '\n' << text_table(scale_rows);
+  if (!scale_rows.empty()) context.out << '\n' << text_table(scale_rows) << kScaleAssumes;
   if (options.out.empty())
     context.out << "write it:  add --out PLAN\n";
   else

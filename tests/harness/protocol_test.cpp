@@ -174,6 +174,39 @@ TEST(WindowProtocol, InjectedDriftShowsInTheBlocks) {
   EXPECT_GT(window.block_step_s.back(), 1.4 * window.block_step_s.front());
 }
 
+TEST(WindowProtocol, ItsLengthAdaptsToTheNoise) {
+  const ProtocolOptions options{.window_s = 0.5, .maximum_window_s = 5, .precision = 0.02};
+  const double block_s = options.window_s / options.blocks;
+  const auto half_width = [](const Window& window) {
+    return 0.5 * (window.step.high95 - window.step.low95) / window.step.median;
+  };
+  // quiet: stops at the least length
+  const Window quiet = window_of({.noise = 0.002}, options);
+  EXPECT_GE(quiet.duration_s, 0.5);
+  EXPECT_LT(quiet.duration_s, 0.5 + 6 * block_s) << "looked at every five blocks";
+  EXPECT_FALSE(quiet.wide_interval);
+  EXPECT_LE(half_width(quiet), 0.02);
+  // noisier: goes on until the interval is tight, and no longer
+  const Window noisy = window_of({.noise = 0.1}, options);
+  EXPECT_GT(noisy.duration_s, 1.5 * quiet.duration_s);
+  EXPECT_LT(noisy.duration_s, 4);
+  EXPECT_FALSE(noisy.wide_interval);
+  EXPECT_LE(half_width(noisy), 0.02);
+  // so noisy that nothing helps: the longest window, and the flag
+  const Window hopeless = window_of({.noise = 0.8}, options);
+  EXPECT_GE(hopeless.duration_s, 5);
+  EXPECT_LT(hopeless.duration_s, 5 + 2 * block_s);
+  EXPECT_TRUE(hopeless.wide_interval);
+  EXPECT_GT(half_width(hopeless), 0.02);
+  EXPECT_FALSE(hopeless.few_blocks);
+  // nobody asked for precision: the least length whatever the noise, and no flag
+  ProtocolOptions careless = options;
+  careless.precision = 0;
+  const Window short_one = window_of({.noise = 0.8}, careless);
+  EXPECT_LT(short_one.duration_s, 0.5 + 2 * block_s);
+  EXPECT_FALSE(short_one.wide_interval);
+}
+
 class LoggingObserver : public Observer {
  public:
   LoggingObserver(std::string name, std::vector<std::string>& log) : name_(std::move(name)), log_(log) {}

@@ -72,8 +72,15 @@ TEST(Plan, FullGridHasTheStudysConfigurationsOnce) {
   // 13 datasets x 20 sizes x (13 depths x 8 shapes + depth 2) less what does not exist
   EXPECT_EQ(grid.points.size() + grid.infeasible.size(), 13u * 20 * (13 * 8 + 1));
   EXPECT_EQ(grid.duplicates, 13 * 20 * 7);
-  EXPECT_GT(grid.points.size(), 25'000u);
+  EXPECT_EQ(grid.points.size(), 25'798u);
   for (const Infeasible& none : grid.infeasible) EXPECT_THAT(none.reason, HasSubstr("impossible"));
+}
+
+TEST(Plan, TheFullGridsCountIsPrinted) {
+  EXPECT_THAT(
+      run({"plan", "--no-calibration"}).out,
+      HasSubstr("25798 configurations x 1 repetition(s) of 25798 distinct ones; 1820 depth-2 duplicates "
+                "merged, 1502 infeasible\n"));
 }
 
 TEST(Plan, EveryConfigurationIsABenchmarkOfTheCatalogue) {
@@ -249,6 +256,10 @@ TEST(Plan, ScaleTableHasTheNodesAskedFor) {
   }
   EXPECT_EQ(nodes, (std::vector<int>{1, 2, 4, 8, 16, 32, 64, 100}));
   EXPECT_NEAR(object["scale"][0]["wall_s"].get<double>(), object["predicted_s"].get<double>(), 1e-6);
+  EXPECT_THAT(run({"plan", "--datasets", "adult", "--nodes", "4", "--meters", "none", "--calibration",
+                   folder.path("cal.json")})
+                  .out,
+              HasSubstr("assumes: nodes like this machine, every run as long as predicted"));
 }
 
 TEST(Budget, UnitsAndFaults) {

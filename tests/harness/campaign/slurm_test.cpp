@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <thread>
@@ -142,7 +143,9 @@ TEST(Slurm, DryRunPrintsScriptsThatAShellAccepts) {
   const Outcome outcome = run({"campaign", folder.path("a plan"), "--out", folder.path("out"), "--slurm",
                                "--nodes", "4", "--sbatch-args=--partition=long --time=1:00:00", "--dry-run"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  for (const char* part : {"--array=1-4", "--exclusive", "--requeue", "--partition=long", "--time=1:00:00",
+  // twelve configurations: three a node
+  for (const char* part : {"--array=1-12%4", "shards=12", "--shard \"$shard/4x3\"", "--exclusive",
+                           "--requeue", "--partition=long", "--time=1:00:00",
                            "--dependency=afterany:ARRAY_JOB", "scontrol requeue", "--resume", "--copy-to"})
     EXPECT_THAT(outcome.out, HasSubstr(part));
   EXPECT_FALSE(std::filesystem::exists(folder.path("out")));
@@ -157,8 +160,13 @@ TEST(Slurm, WrongCallsEndInStatusTwo) {
   TemporaryFolder folder;
   write_text(folder.path("a.plan"), twelve_configurations());
   const std::vector<std::string> base{"campaign", folder.path("a.plan"), "--out", folder.path("out")};
-  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
-           {"--slurm", "--shard", "1/2"}, {"--slurm", "--nodes", "13"}, {"--nodes", "2"}, {"--dry-run"}}) {
+  for (const std::vector<std::string>& more :
+       std::vector<std::vector<std::string>>{{"--slurm", "--shard", "1/2"},
+                                             {"--slurm", "--nodes", "13"},
+                                             {"--slurm", "--nodes", "4", "--shards-per-node", "4"},
+                                             {"--shards-per-node", "2"},
+                                             {"--nodes", "2"},
+                                             {"--dry-run"}}) {
     std::vector<std::string> args = base;
     args.insert(args.end(), more.begin(), more.end());
     EXPECT_EQ(run(args).status, 2) << more.back();
@@ -172,15 +180,20 @@ TEST(Slurm, AFolderOfAnotherCampaignOrOtherShardsIsRefused) {
   write_text(folder.path("b.plan"), twelve_configurations() + "run cpu/fma/generic\n");
   std::filesystem::create_directories(folder.path("out/slurm"));
   write_text(folder.path("out/slurm/campaign.plan"), twelve_configurations());
-  write_text(folder.path("out/slurm/nodes"), "2\n");
-  const auto submit = [&](const char* plan, const char* nodes) {
-    return run({"campaign", folder.path(plan), "--out", folder.path("out"), "--slurm", "--nodes", nodes});
+  write_text(folder.path("out/slurm/nodes"), "2 3\n");
+  const auto submit = [&](const char* plan, const char* nodes, const char* per_node) {
+    return run({"campaign", folder.path(plan), "--out", folder.path("out"), "--slurm", "--nodes", nodes,
+                "--shards-per-node", per_node});
   };
-  const Outcome other = submit("b.plan", "2"), more = submit("a.plan", "3");
+  const Outcome other = submit("b.plan", "2", "3");
   EXPECT_EQ(other.status, 2);
   EXPECT_THAT(other.err, HasSubstr("another campaign"));
-  EXPECT_EQ(more.status, 2);
-  EXPECT_THAT(more.err, HasSubstr("--nodes 2"));
+  for (const Outcome& cut : {submit("a.plan", "3", "3"), submit("a.plan", "2", "4")}) {
+    EXPECT_EQ(cut.status, 2);
+    EXPECT_THAT(cut.err, HasSubstr("--nodes 2 --shards-per-node 3"));
+  }
+  write_text(folder.path("out/slurm/nodes"), "2\n");  // of the time when there was one shard a node
+  EXPECT_THAT(submit("a.plan", "2", "3").err, HasSubstr("--nodes 2 --shards-per-node 1"));
 }
 
 /// The process that was started with these two words next to each other; 0 = there is none.
@@ -202,14 +215,15 @@ pid_t parent_of(pid_t process) {
   return parent;
 }
 
-/// A campaign that was submitted: two shards on the two nodes.
+/// A campaign that was submitted: for the two nodes two shards of twelve runs and two of six.
 class Submitted {
  public:
   explicit Submitted(const TemporaryFolder& folder) : folder_(folder) {
     write_text(folder.path("a.plan"), twelve_configurations());
-    said_ = shell(program_path() + " campaign " + folder.path("a.plan") + " --out " + folder.path("out") +
-                  " --slurm --nodes 2 --counters none --peaks-s 0 --copy-every-s 0 --scratch " +
-                  folder.path("scratch"));
+    said_ = shell(
+        program_path() + " campaign " + folder.path("a.plan") + " --out " + folder.path("out") +
+        " --slurm --nodes 2 --shards-per-node 2 --counters none --peaks-s 0 --copy-every-s 0 --scratch " +
+        folder.path("scratch"));
     if (said_.starts_with("array job ")) array_ = said_.substr(10, said_.find(' ', 10) - 10);
   }
   const std::string& said() const { return said_; }
@@ -244,9 +258,10 @@ class Submitted {
 };
 
 /// How often a task said that all its runs are still to do.
-int began_anew(const std::string& log) {
+int began_anew(const std::string& log, const std::string& all) {
   int times = 0;
-  for (std::size_t at = 0; (at = log.find("18 of 18 runs to do", at)) != std::string::npos; ++at) ++times;
+  for (std::size_t at = 0; (at = log.find(all + " of " + all + " runs to do", at)) != std::string::npos; ++at)
+    ++times;
   return times;
 }
 
@@ -284,7 +299,8 @@ TEST(Slurm, TwoNodesTasksKilledAndRequeuedAndOneCompleteFile) {
   // The merging job waits for the requeued task, not for the failed one, and says what is missing.
   ASSERT_TRUE(within_s(180, [&] { return jobs.log("merge").find("runs are missing") != std::string::npos; }))
       << jobs.state();
-  EXPECT_EQ(jobs.runs_of(2), 18);
+  EXPECT_EQ(jobs.runs_of(2), 12);
+  for (const int shard : {3, 4}) EXPECT_EQ(jobs.runs_of(shard), 6) << shard << jobs.state();
   // Requeued by hand: goes on where it was, ends last, and completes the file.
   EXPECT_EQ(shell("scontrol requeue " + jobs.task(1)), "");
   ASSERT_TRUE(within_s(180, [&] { return shell("squeue -h").empty(); })) << jobs.state();
@@ -297,7 +313,9 @@ TEST(Slurm, TwoNodesTasksKilledAndRequeuedAndOneCompleteFile) {
   std::set<std::string> hosts;
   for (const Row& row : contents.rows(runs_table())) hosts.insert(row.text("host"));
   EXPECT_EQ(hosts, (std::set<std::string>{"n1", "n2"}));
-  for (const char* log : {"task-1", "task-2"}) EXPECT_EQ(began_anew(jobs.log(log)), 1) << jobs.log(log);
+  for (const auto& [log, all] : std::map<std::string, std::string>{
+           {"task-1", "12"}, {"task-2", "12"}, {"task-3", "6"}, {"task-4", "6"}})
+    EXPECT_EQ(began_anew(jobs.log(log), all), 1) << jobs.log(log);
   EXPECT_FALSE(std::filesystem::exists(folder.path("scratch/mlpwatt-" + jobs.array() + "-1")));
 }
 

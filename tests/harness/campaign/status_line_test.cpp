@@ -3,9 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <thread>
 
 #include "harness/campaign/status_line.h"
+#include "meters/power_session.h"
 #include "tests/harness/campaign/records.h"
 
 namespace mlpwatt::testing {
@@ -32,9 +39,126 @@ TEST(StatusLine, DoneRateTimeLeftPowerFlaggedAndWhatRuns) {
   out.str("");
   line.begin("cpu/b", 1020);
   // twice as slow as predicted so far: 290 predicted seconds are 580
-  EXPECT_THAT(out.str(), EndsWith("[13/100] 0.15/s, 10 min left, 231.2 W, 2 flagged  cpu/b"));
+  EXPECT_THAT(out.str(), EndsWith("[13/100] 0.15/s, 10 min left, 231.2 W in the last run, 2 flagged  cpu/b"));
   EXPECT_EQ(out.str().find('\n'), std::string::npos);
   EXPECT_EQ(line.flagged(), 2);
+}
+
+TEST(StatusLine, TheMetersNewestGoesBeforeTheLastRuns) {
+  for (const bool terminal : {false, true}) {
+    std::ostringstream out;
+    std::string now;
+    StatusLine line(out, terminal, 0, {10, 0, 10}, 0, [&] { return now; });
+    Record record = synthetic_record(0);
+    record.run.set("power_w_measured", 231.24);
+    line.begin("cpu/a", 0);
+    EXPECT_THAT(out.str(), Not(HasSubstr(" W")));  // nothing is known yet
+    line.end(record, 1, 1);
+    line.begin("cpu/b", 1);
+    EXPECT_THAT(out.str(), HasSubstr(", 231.2 W in the last run  cpu/"));
+    now = "77.5 W modelled";
+    out.str("");
+    line.begin("cpu/b", 1);
+    line.end(record, 1, 2);
+    line.begin("cpu/c", 2);
+    EXPECT_THAT(out.str(), HasSubstr(", 77.5 W modelled now  cpu/"));
+    EXPECT_THAT(out.str(), Not(HasSubstr("last run")));
+  }
+}
+
+/// Shows what it is told to, every 5 ms.
+class ToldMeter : public Meter {
+ public:
+  ToldMeter(std::string name, const Channel& channel, std::function<std::optional<double>()> shown)
+      : name_(std::move(name)), channels_{channel}, shown_(std::move(shown)) {}
+  std::string name() const override { return name_; }
+  const std::vector<Channel>& channels() const override { return channels_; }
+  std::vector<Reading> read(double) override {
+    Reading reading;
+    reading.monotonic_s = monotonic_now_s();
+    reading.value = shown_();
+    if (!reading.value) reading.reason = "told: nothing";
+    return {reading};
+  }
+  double poll_period_s() const override { return 0.005; }
+  bool slow() const override { return false; }
+
+ private:
+  std::string name_;
+  std::vector<Channel> channels_;
+  std::function<std::optional<double>()> shown_;
+};
+
+Channel channel_of(const std::string& domain, ReadingKind kind, const std::string& parent = "",
+                   Provenance provenance = Provenance::kMeasured) {
+  Channel channel;
+  channel.domain = domain;
+  channel.parent = parent;
+  channel.kind = kind;
+  channel.provenance = provenance;
+  channel.update_period_s = 0.005;
+  return channel;
+}
+
+/// Asked until there is an answer that `wanted` likes; the last one when there never is.
+std::optional<PowerNow> power_when(const PowerSession& session,
+                                   const std::function<bool(const std::optional<PowerNow>&)>& wanted) {
+  std::optional<PowerNow> now;
+  for (int i = 0; i < 2000; ++i) {
+    now = session.power_now();
+    if (wanted(now)) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return now;
+}
+
+TEST(PowerNow, AddsUpTheOutermostDomainsOfWattsAndOfCounters) {
+  // a package by its counter at 40 W, the memory inside it, an accelerator by its watts, and a model of it
+  // all
+  const double start_s = monotonic_now_s();
+  const auto counter = [=](double watts) {
+    return [=] { return std::optional<double>(watts * (monotonic_now_s() - start_s)); };
+  };
+  std::vector<std::unique_ptr<Meter>> meters;
+  meters.push_back(
+      std::make_unique<ToldMeter>("rapl", channel_of("package0", ReadingKind::kEnergyCounter), counter(40)));
+  meters.push_back(std::make_unique<ToldMeter>(
+      "rapl", channel_of("dram0", ReadingKind::kEnergyCounter, "package0"), counter(7)));
+  meters.push_back(std::make_unique<ToldMeter>("gpu", channel_of("gpu:0", ReadingKind::kInstantPower),
+                                               [] { return std::optional<double>(300); }));
+  meters.push_back(std::make_unique<ToldMeter>(
+      "estimate", channel_of("node", ReadingKind::kInstantPower, "", Provenance::kModelled),
+      [] { return std::optional<double>(5000); }));
+  const PowerSession session(std::move(meters), 0);
+  const auto known = [](const std::optional<PowerNow>& now) { return now.has_value(); };
+  const std::optional<PowerNow> now = power_when(session, known);
+  ASSERT_TRUE(now);
+  EXPECT_NEAR(now->watts, 340, 1);
+  EXPECT_EQ(now->provenance, Provenance::kMeasured);
+}
+
+TEST(PowerNow, IsTheNewestAndEndsWithTheMeter) {
+  const auto shown = std::make_shared<std::atomic<double>>(100);
+  std::vector<std::unique_ptr<Meter>> meters;
+  meters.push_back(std::make_unique<ToldMeter>(
+      "estimate", channel_of("node", ReadingKind::kInstantPower, "", Provenance::kModelled), [shown] {
+        const double watts = *shown;
+        return watts < 0 ? std::optional<double>() : std::optional<double>(watts);
+      }));
+  const PowerSession session(std::move(meters), 0);
+  const auto is = [](double watts) {
+    return [=](const std::optional<PowerNow>& now) { return now && std::fabs(now->watts - watts) < 1; };
+  };
+  const std::optional<PowerNow> before = power_when(session, is(100));
+  ASSERT_TRUE(before);
+  EXPECT_EQ(watts_text(before->watts, before->provenance), "100 W modelled");
+  *shown = 250;
+  const std::optional<PowerNow> after = power_when(session, is(250));
+  ASSERT_TRUE(after);
+  EXPECT_NEAR(after->watts, 250, 1);
+  *shown = -1;  // it answers no more
+  EXPECT_FALSE(power_when(session, [](const std::optional<PowerNow>& now) { return !now; }));
+  EXPECT_FALSE(PowerSession(PowerOptions{}).power_now());
 }
 
 TEST(StatusLine, ModelledPowerSaysSo) {
