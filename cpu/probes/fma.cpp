@@ -31,8 +31,7 @@ constexpr float kFactor = 0.5f, kTerm = 1.0f;  // converges to 2: no overflow, n
 
 class FmaKernel : public Kernel {
  public:
-  FmaKernel(Isa isa, const RunOptions& options)
-      : isa_(isa), threads_(options.threads > 0 ? options.threads : options.hierarchy.cores) {}
+  FmaKernel(Isa isa, int threads) : isa_(isa), threads_(threads) {}
 
   void set_up() override { probe_ = fma_probe(isa_); }
   Check check() override { return check_fma(probe_); }
@@ -60,17 +59,23 @@ class FmaKernel : public Kernel {
 void enumerate(const RunOptions& options, const std::function<void(const Benchmark&)>& visit) {
   for (const Isa isa : available_isas()) {
     if (!options.isa.empty() && options.isa != isa_name(isa)) continue;
-    Benchmark benchmark;
-    benchmark.name = "cpu/fma/" + isa_name(isa);
-    benchmark.family = "cpu/fma";
-    benchmark.quick = isa == available_isas().back();
-    benchmark.make = [isa](const RunOptions& o) { return std::make_unique<FmaKernel>(isa, o); };
-    visit(benchmark);
+    for (const bool one : {false, true}) {
+      Benchmark benchmark;
+      benchmark.name = "cpu/fma/" + isa_name(isa) + (one ? "/one" : "");
+      benchmark.family = "cpu/fma";
+      benchmark.quick = !one && isa == available_isas().back();
+      benchmark.make = [isa, one](const RunOptions& o) {
+        const int team = o.threads > 0 ? o.threads : o.hierarchy.cores;
+        return std::make_unique<FmaKernel>(isa, one ? 1 : team);
+      };
+      visit(benchmark);
+    }
   }
 }
 
 const FamilyRegistration registration{
-    {"cpu/fma", "cpu", "peak multiply-add rate per instruction set (registers only)", enumerate}};
+    {"cpu/fma", "cpu",
+     "peak multiply-add rate per instruction set (registers only); all cores, or /one thread", enumerate}};
 
 }  // namespace
 

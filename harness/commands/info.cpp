@@ -11,6 +11,7 @@
 
 #include "harness/build_facts.h"
 #include "harness/machine.h"
+#include "harness/model/hierarchy_file.h"
 #include "harness/program.h"
 #include "harness/text.h"
 #include "meters/counters/counter_source.h"
@@ -64,32 +65,19 @@ void print_findings(std::ostream& out, const std::string& title, const std::vect
 }
 
 int show_json(const Machine& machine, Context& context) {
-  Json caches = Json::array();
-  for (const CacheLevel& level : machine.hierarchy.levels)
-    caches.push_back({{"level", level.name},
-                      {"capacity_bytes", level.capacity_bytes},
-                      {"line_bytes", level.line_bytes},
-                      {"associativity", level.associativity},
-                      {"shared_by_cores", level.shared_by_cores}});
   const BuildFacts& build = build_facts();
-  context.out << Json{{"host", machine.host},
-                      {"processor", machine.processor},
-                      {"system", machine.system},
-                      {"cores", machine.hierarchy.cores},
-                      {"hardware_threads", machine.hierarchy.hardware_threads},
-                      {"memory_bytes", machine.hierarchy.memory_bytes},
-                      {"caches", caches},
-                      {"hierarchy_source", machine.hierarchy.source},
-                      {"isas", machine.isas},
-                      {"governor", machine.governor},
-                      {"binding", thread_binding()},
-                      {"commit", build.commit},
-                      {"compiler", build.compiler},
-                      {"compiler_flags", build.compiler_flags},
-                      {"counters", findings_json(find_counters())},
-                      {"meters", findings_json(find_watt_meters())}}
-                     .dump(2)
-              << '\n';
+  Json object{{"host", machine.host}, {"processor", machine.processor}, {"system", machine.system}};
+  object.update(model::hierarchy_json(machine.hierarchy));
+  object.update(Json{{"hierarchy_source", machine.hierarchy.source},
+                     {"isas", machine.isas},
+                     {"governor", machine.governor},
+                     {"binding", thread_binding()},
+                     {"commit", build.commit},
+                     {"compiler", build.compiler},
+                     {"compiler_flags", build.compiler_flags},
+                     {"counters", findings_json(find_counters())},
+                     {"meters", findings_json(find_watt_meters())}});
+  context.out << object.dump(2) << '\n';
   return kExitOk;
 }
 

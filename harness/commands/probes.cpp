@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "harness/model/hierarchy_file.h"
 #include "harness/model/probes.h"
 #include "harness/model/training_runs.h"
 #include "harness/program.h"
@@ -67,25 +68,23 @@ Json findings_json(const model::ProbeFindings& findings) {
           {"energy_provenance", findings.energy_provenance}};
 }
 
-/// In the format of `mlpwatt info --json`, for --hierarchy of predict and recommend.
+/// What `mlpwatt info --json` prints of a machine, with the rates found; for --hierarchy of predict and
+/// recommend.
 Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
-  const Hierarchy hierarchy = model::hierarchy_of(machine);
-  const auto rates = [](Json object, const model::LevelFinding& level) {
-    if (!std::isnan(level.bandwidth_bytes_per_s.value))
-      object["bandwidth_bytes_per_s"] = level.bandwidth_bytes_per_s.value;
-    if (!std::isnan(level.j_per_byte.value)) object["j_per_byte"] = level.j_per_byte.value;
-    return object;
+  Json object{{"host", machine.text("host")}, {"processor", machine.text("processor")}};
+  object.update(model::hierarchy_json(model::hierarchy_of(machine)));
+  const auto fill = [](Json& rate, const model::Interval& found) {
+    if (!std::isnan(found.value)) rate = found.value;
   };
-  Json caches = Json::array();
-  for (std::size_t i = 0; i < hierarchy.levels.size(); ++i) {
-    const CacheLevel& level = hierarchy.levels[i];
-    caches.push_back(rates({{"level", level.name},
-                            {"capacity_bytes", level.capacity_bytes},
-                            {"line_bytes", level.line_bytes},
-                            {"associativity", level.associativity},
-                            {"shared_by_cores", level.shared_by_cores}},
-                           findings.levels[i]));
-  }
+  const auto fill_level = [&](Json& level, const model::LevelFinding& found) {
+    fill(level["bandwidth_bytes_per_s"], found.bandwidth_bytes_per_s);
+    fill(level["j_per_byte"], found.j_per_byte);
+  };
+  for (std::size_t i = 0; i < object["caches"].size(); ++i)
+    fill_level(object["caches"][i], findings.levels[i]);
+  fill_level(object["memory"], findings.levels.back());
+  fill(object["flops_per_s"], findings.flops_per_s);
+  fill(object["j_per_flop"], findings.j_per_flop);
   Json isas = Json::array();
   std::string text = machine.text("isas");
   for (std::size_t at = 0; at < text.size();) {
@@ -93,16 +92,7 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
     isas.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  Json object{{"host", machine.text("host")},
-              {"processor", machine.text("processor")},
-              {"cores", hierarchy.cores},
-              {"hardware_threads", hierarchy.hardware_threads},
-              {"memory_bytes", hierarchy.memory_bytes},
-              {"caches", caches},
-              {"memory", rates(Json::object(), findings.levels.back())},
-              {"isas", isas}};
-  if (!std::isnan(findings.flops_per_s.value)) object["flops_per_s"] = findings.flops_per_s.value;
-  if (!std::isnan(findings.j_per_flop.value)) object["j_per_flop"] = findings.j_per_flop.value;
+  object["isas"] = isas;
   return object;
 }
 

@@ -1,5 +1,5 @@
-// mlpwatt recommend: networks that meet a wish, cheapest predicted datum first, and why; --verify runs the
-// top and the median pick side by side.
+// mlpwatt recommend: networks and batch sizes that meet a wish, cheapest predicted datum first, and why;
+// --verify runs the top and the median pick side by side.
 
 #include <fmt/format.h>
 
@@ -34,6 +34,11 @@ std::string levels_of(const model::Candidate& candidate) {
   return fmt::format("l {}, f {}, b {}, d {}", p.inter_layer, p.forward_pass, p.backward_pass, p.dataset);
 }
 
+std::string network_text(const model::Candidate& candidate) {
+  const model::Configuration& c = candidate.configuration;
+  return fmt::format("{} depth {} batch {}", c.shape, c.depth, c.batch);
+}
+
 Json candidate_json(const model::Candidate& candidate) {
   const model::Configuration& c = candidate.configuration;
   return {{"shape", c.shape},
@@ -64,9 +69,8 @@ void print_candidates(const std::vector<model::Candidate>& candidates, std::size
   const auto add = [&](std::size_t rank) {
     const model::Candidate& one = candidates[rank];
     const model::Configuration& c = one.configuration;
-    lines.push_back({std::to_string(rank + 1), fmt::format("{} depth {} batch {}", c.shape, c.depth, c.batch),
-                     std::to_string(c.network.parameters()), fmt::format("{} x{}", c.algorithm, c.threads),
-                     human_si(one.per_datum) + unit,
+    lines.push_back({std::to_string(rank + 1), network_text(one), std::to_string(c.network.parameters()),
+                     fmt::format("{} x{}", c.algorithm, c.threads), human_si(one.per_datum) + unit,
                      fmt::format("{}{} .. {}{}", human_si(one.per_datum_low95), unit,
                                  human_si(one.per_datum_high95), unit),
                      levels_of(one)});
@@ -104,9 +108,8 @@ int recommend(const Options& options, Context& context) {
     context.out << fmt::format("\n{} candidates, ranked by {} per datum, form {}\n", candidates.size(),
                                model::to_string(best.estimate.target), best.estimate.form);
     if (candidates.size() > 1) {
-      context.out << fmt::format("why {} depth {} rather than the median pick {} depth {}:\n",
-                                 best.configuration.shape, best.configuration.depth,
-                                 median.configuration.shape, median.configuration.depth);
+      context.out << fmt::format("why {} rather than the median pick {}:\n", network_text(best),
+                                 network_text(median));
       for (const std::string& line : why) context.out << "  " << line << '\n';
       if (why.empty()) context.out << "  no term differs by 1 % of the cost: the model sees no difference\n";
     }
@@ -121,7 +124,8 @@ int recommend(const Options& options, Context& context) {
 
 const CommandRegistration registration{
     "recommend",
-    "ranks networks by predicted cost of a training datum and says why; --verify runs two of them",
+    "ranks networks and batch sizes by predicted cost of a training datum and says why; --verify runs two of "
+    "them",
     [](CLI::App& app) -> Action {
       auto options = std::make_shared<Options>();
       app.add_option("--dataset", options->wish.dataset, "one of the study's 13 tasks")->required();
@@ -130,9 +134,11 @@ const CommandRegistration registration{
       app.add_option("--min-accuracy", options->wish.min_accuracy,
                      "test accuracy that a recorded training of the network reached")
           ->check(CLI::Range(0.0, 1.0));
-      app.add_option("--batches", options->wish.batches, "batch sizes to consider")
+      app.add_option(
+             "--batches", options->wish.batches,
+             fmt::format("batch sizes to rank; default: {}, or with --min-accuracy those that reached it",
+                         fmt::join(model::default_batches(), ",")))
           ->delimiter(',')
-          ->capture_default_str()
           ->check(CLI::Range(1, 1 << 24));
       app.add_option("--top", options->top, "lines to print")->capture_default_str();
       app.add_flag("--verify", options->verify,

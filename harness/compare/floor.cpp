@@ -76,7 +76,8 @@ Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock) {
   const char* const operations[] = {"read", "copy", "triad"};
   const double share_s = seconds / static_cast<double>(1 + peaks.levels.size() * std::size(operations));
   family("cpu/fma").enumerate(options, [&](const Benchmark& benchmark) {
-    if (benchmark.unavailable.empty())
+    // "/one" keeps to one thread, whatever is asked for
+    if (benchmark.unavailable.empty() && !benchmark.name.ends_with("/one"))
       peaks.flops_per_s =
           std::max(peaks.flops_per_s, best_rates(benchmark, options, share_s, clock).flops_per_s);
   });

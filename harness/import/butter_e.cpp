@@ -28,7 +28,8 @@ struct PublishedRun {
   int depth = 0;
   bool gpu = false, marked = false;
   double start_s = 0, end_s = 0, run_time_s = 0, runtime_overhead_s = 0;
-  double energy_j = 0, overhead_j = 0, std_energy_j = 0;
+  double energy_j = 0, overhead_j = 0;
+  double std_energy_j = std::numeric_limits<double>::quiet_NaN();  ///< idle offset taken out
 };
 
 double utc(const CsvReader& csv, const std::string& column) {
@@ -262,7 +263,9 @@ ButterEImport import_butter_e(const std::string& folder, const ButterEOptions& o
   std::map<std::string, Watts> job;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const PublishedRun& run = runs[i];
-    energies[i] = run.energy_j;
+    const double idle_offset_j =
+        idle.contains(run.node) ? (idle.at(run.node) - type_idle[run.gpu]) * (run.end_s - run.start_s) : 0;
+    energies[i] = std::isnan(run.std_energy_j) ? run.energy_j - idle_offset_j : run.std_energy_j;
     if (run.marked) reasons[i] = "marked by the publishers' filter";
     if (!(run.run_time_s <= kLongestRun_s)) reasons[i] = "run time over 75,000 s";
     if (!(run.run_time_s > run.runtime_overhead_s)) reasons[i] = "no run time beyond the overhead";
@@ -273,9 +276,7 @@ ButterEImport import_butter_e(const std::string& folder, const ButterEOptions& o
       if (watts == job.end()) {
         reasons[i] = "missing minutes";
       } else {
-        energies[i] = integrate(watts->second, run.start_s, run.end_s, reasons[i]);
-        if (idle.contains(run.node))
-          energies[i] -= (idle.at(run.node) - type_idle[run.gpu]) * (run.end_s - run.start_s);
+        energies[i] = integrate(watts->second, run.start_s, run.end_s, reasons[i]) - idle_offset_j;
         from_watts[i] = 1;
       }
     }

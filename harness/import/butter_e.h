@@ -26,7 +26,8 @@ struct ButterEImport {
 ///   butter_e_energy/<slurm_job_id>.csv where there are any
 /// Energy: where the job's watts are there, their integral between start and end (lines between readings,
 /// partial first and last interval), shifted by the node's idle offset from its type's median; else the
-/// published, already standardised energy. Then the published start-up overhead is subtracted.
+/// published standardised energy (column std_energy, where the same was done); else, where a row has none,
+/// the published energy, shifted in the same way. Then the published start-up overhead is subtracted.
 /// Rejected: gaps over 90 s between readings, readings of 0 W, run times over 75,000 s, what the publishers'
 /// filter columns mark, and run times beyond 4 standard deviations of log within (hardware, dataset, size).
 /// Errors: CsvError naming file and line.

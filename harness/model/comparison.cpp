@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "harness/model/fit.h"
 #include "kernels/random.h"
@@ -52,15 +53,48 @@ struct Recorded {
   std::vector<double> values, window_errors;
 };
 
-std::map<std::string, Recorded> collect(const Contents& contents, const std::string& quantity) {
-  std::map<std::string, Recorded> found;
-  if (!runs_table().has(quantity)) return found;
+bool counts(const Row& row, const std::string& quantity) {
+  return row.text("status") == "ok" && row.real(quantity) > 0;
+}
+
+std::string name_and_batch(const Row& row) {
+  const std::int64_t batch = row.integer("batch");
+  return row.text("name") +
+         (batch == kAbsentInteger || batch == 256 ? "" : " batch " + std::to_string(batch));
+}
+
+/// What may differ between files, but makes other configurations of the runs of one file.
+constexpr const char* kVariants[] = {"threads", "isa", "algorithm"};
+
+std::string variant_of(const Row& row, const std::string& column) {
+  if (column != "threads") return row.text(column);
+  const std::int64_t threads = row.integer(column);
+  return threads == kAbsentInteger ? "" : std::to_string(threads);
+}
+
+/// The columns of kVariants that tell a file's runs of one name and batch apart.
+using Splits = std::map<std::string, std::set<std::string>>;
+
+void find_splits(const Contents& contents, const std::string& quantity, Splits& splits) {
+  std::map<std::string, std::map<std::string, std::string>> first;
   for (const Row& row : contents.rows(runs_table())) {
+    if (!counts(row, quantity)) continue;
+    const std::string key = name_and_batch(row);
+    for (const std::string column : kVariants)
+      if (first[key].emplace(column, variant_of(row, column)).first->second != variant_of(row, column))
+        splits[key].insert(column);
+  }
+}
+
+std::map<std::string, Recorded> collect(const Contents& contents, const std::string& quantity,
+                                        const Splits& splits) {
+  std::map<std::string, Recorded> found;
+  for (const Row& row : contents.rows(runs_table())) {
+    if (!counts(row, quantity)) continue;
     const double value = row.real(quantity);
-    if (row.text("status") != "ok" || !(value > 0)) continue;
-    std::string key = row.text("name");
-    if (const std::int64_t batch = row.integer("batch"); batch != kAbsentInteger && batch != 256)
-      key += " batch " + std::to_string(batch);
+    std::string key = name_and_batch(row);
+    if (const auto split = splits.find(key); split != splits.end())
+      for (const std::string& column : split->second) key += " " + column + " " + variant_of(row, column);
     Recorded& recorded = found[key];
     recorded.values.push_back(value);
     const double low = row.real("step_low95_s"), high = row.real("step_high95_s");
@@ -132,7 +166,9 @@ Comparison compare(const Contents& a, const Contents& b, const std::string& quan
   comparison.quantity = quantity;
   if (!runs_table().has(quantity)) return comparison;
   comparison.unit = runs_table().columns()[runs_table().index(quantity)].unit;
-  const auto left = collect(a, quantity), right = collect(b, quantity);
+  Splits splits;
+  for (const Contents* contents : {&a, &b}) find_splits(*contents, quantity, splits);
+  const auto left = collect(a, quantity, splits), right = collect(b, quantity, splits);
   for (const auto& [name, recorded] : left) {
     const auto other = right.find(name);
     if (other == right.end()) continue;

@@ -112,4 +112,23 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
   return machine;
 }
 
+nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy) {
+  nlohmann::ordered_json caches = nlohmann::ordered_json::array();
+  for (const CacheLevel& level : hierarchy.levels)
+    caches.push_back({{"level", level.name},
+                      {"capacity_bytes", level.capacity_bytes},
+                      {"line_bytes", level.line_bytes},
+                      {"associativity", level.associativity},
+                      {"shared_by_cores", level.shared_by_cores},
+                      {"bandwidth_bytes_per_s", nullptr},
+                      {"j_per_byte", nullptr}});
+  return {{"cores", hierarchy.cores},
+          {"hardware_threads", hierarchy.hardware_threads},
+          {"memory_bytes", hierarchy.memory_bytes},
+          {"caches", caches},
+          {"memory", {{"bandwidth_bytes_per_s", nullptr}, {"j_per_byte", nullptr}}},
+          {"flops_per_s", nullptr},
+          {"j_per_flop", nullptr}};
+}
+
 }  // namespace mlpwatt::model

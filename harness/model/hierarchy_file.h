@@ -2,6 +2,7 @@
 // A machine that is not here, described by a file in the format `mlpwatt info --json` prints; capacities say
 // where data lives, optional rates replace what the fitted model charges for a byte of each level.
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "harness/model/model.h"
@@ -21,5 +22,8 @@ struct DescribedMachine {
 /// memory {bandwidth_bytes_per_s, j_per_byte}, flops_per_s, j_per_flop. Other keys are left alone. Errors:
 /// std::invalid_argument naming the file, the key and what is wrong with it.
 DescribedMachine read_hierarchy_file(const std::string& path);
+
+/// The same keys of a machine that is here, its rates null: nothing is known of them yet.
+nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy);
 
 }  // namespace mlpwatt::model

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -109,13 +110,52 @@ std::string where(const Step& step) {
   return fmt::format("{} to {}", human_bytes(step.last_before_bytes), human_bytes(step.first_after_bytes));
 }
 
-void judge(LevelFinding& level) {
+/// A plateau's worth of sizes that hwloc's capacity leaves out: a step would have been seen.
+bool reaches_beyond(const std::vector<SweepPoint>& sweep, double capacity_bytes) {
+  return std::count_if(sweep.begin(), sweep.end(), [&](const SweepPoint& point) {
+           return point.bytes > 1.1 * capacity_bytes;
+         }) >= static_cast<std::ptrdiff_t>(kShortestPlateau);
+}
+
+/// Which level each step belongs to, -1 for a level without one: in order, the steps as near to the
+/// capacities as can be. As many steps as levels leave no choice.
+std::vector<int> steps_of_levels(const std::vector<Step>& steps, const Hierarchy& hierarchy) {
+  const std::size_t levels = hierarchy.levels.size();
+  std::vector<int> best(levels, -1);
+  double least = std::numeric_limits<double>::infinity();
+  for (unsigned chosen = 0; chosen < 1u << levels; ++chosen) {
+    if (static_cast<std::size_t>(std::popcount(chosen)) != steps.size()) continue;
+    std::vector<int> of_level(levels, -1);
+    double distance = 0;
+    int next = 0;
+    for (std::size_t i = 0; i < levels; ++i) {
+      if ((chosen >> i & 1) == 0) continue;
+      const Step& step = steps[static_cast<std::size_t>(next)];
+      distance += std::abs(std::log(std::sqrt(step.last_before_bytes * step.first_after_bytes) /
+                                    static_cast<double>(hierarchy.levels[i].capacity_bytes)));
+      of_level[i] = next++;
+    }
+    if (distance < least) least = distance, best = of_level;
+  }
+  return best;
+}
+
+/// @param latency, bandwidth the whole sweeps, empty where none was recorded
+void judge(LevelFinding& level, const std::vector<SweepPoint>& latency,
+           const std::vector<SweepPoint>& bandwidth) {
+  const auto disagree = [&](const std::string& how) {
+    level.disagreement += (level.disagreement.empty() ? "" : "; ") + how;
+  };
   for (const auto& [steps, name] :
        {std::pair{&level.by_latency, "latency"}, std::pair{&level.by_bandwidth, "bandwidth"}})
     for (const Step& step : *steps)
-      if (!step.agrees_with(level.capacity_bytes))
-        level.disagreement +=
-            fmt::format("{}{} steps at {}", level.disagreement.empty() ? "" : "; ", name, where(step));
+      if (!step.agrees_with(level.capacity_bytes)) disagree(fmt::format("{} steps at {}", name, where(step)));
+  const bool by_latency = !latency.empty();
+  const std::vector<SweepPoint>& sweep = by_latency ? latency : bandwidth;
+  if ((by_latency ? level.by_latency : level.by_bandwidth).empty() &&
+      reaches_beyond(sweep, level.capacity_bytes))
+    disagree(fmt::format("no step in {} up to {}", by_latency ? "latency" : "bandwidth",
+                         human_bytes(sweep.back().bytes)));
 }
 
 }  // namespace
@@ -274,11 +314,14 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
   const auto bandwidth = [](const Probe& probe) { return probe.bytes_per_step / probe.step_s; };
   const auto latency = [](const Probe& probe) { return probe.step_s / probe.loads; };
   const auto joules = [](const Probe& probe) { return probe.joules / probe.bytes_per_step; };
-  const std::vector<Step> by_latency = find_steps(
-      sweep_of(probes.chase, [](const Probe& probe) { return probe.quickest_s / probe.loads; }), caches);
-  const std::vector<Step> by_bandwidth = find_steps(
-      sweep_of(probes.read, [](const Probe& probe) { return probe.quickest_s / probe.bytes_per_step; }),
-      caches);
+  const std::vector<SweepPoint> latencies =
+      sweep_of(probes.chase, [](const Probe& probe) { return probe.quickest_s / probe.loads; });
+  const std::vector<SweepPoint> costs_of_bytes =
+      sweep_of(probes.read, [](const Probe& probe) { return probe.quickest_s / probe.bytes_per_step; });
+  const std::vector<Step> by_latency = find_steps(latencies, caches);
+  const std::vector<Step> by_bandwidth = find_steps(costs_of_bytes, caches);
+  const std::vector<int> latency_step = steps_of_levels(by_latency, hierarchy);
+  const std::vector<int> bandwidth_step = steps_of_levels(by_bandwidth, hierarchy);
 
   double below = 0;
   for (int i = 0; i <= caches; ++i) {
@@ -292,9 +335,9 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
     level.j_per_byte = inside(probes.read, below, high, joules);
     below = 1.5 * level.capacity_bytes;
     if (cache) {
-      if (static_cast<std::size_t>(i) < by_latency.size()) level.by_latency = {by_latency[i]};
-      if (static_cast<std::size_t>(i) < by_bandwidth.size()) level.by_bandwidth = {by_bandwidth[i]};
-      judge(level);
+      if (latency_step[i] >= 0) level.by_latency = {by_latency[latency_step[i]]};
+      if (bandwidth_step[i] >= 0) level.by_bandwidth = {by_bandwidth[bandwidth_step[i]]};
+      judge(level, latencies, costs_of_bytes);
     }
     findings.levels.push_back(std::move(level));
   }

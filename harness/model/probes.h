@@ -38,7 +38,8 @@ struct LevelFinding {
   double capacity_bytes = 0;                              ///< hwloc's; NaN for memory
   std::vector<Step> by_latency, by_bandwidth;             ///< none or one
   Interval bandwidth_bytes_per_s, latency_s, j_per_byte;  ///< of one thread, inside the level
-  /// "", or where the steps lie elsewhere.
+  /// "", or where the steps lie elsewhere, or that there is none though the sweep reaches beyond the
+  /// capacity. Latency decides where it was swept: prefetching may hide a step in bandwidth.
   std::string disagreement;
 };
 

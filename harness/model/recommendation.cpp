@@ -10,6 +10,7 @@
 
 #include "harness/text.h"
 #include "kernels/dataset.h"
+#include "kernels/dataset_parts.h"
 
 namespace mlpwatt::model {
 
@@ -19,6 +20,7 @@ struct Choice {
   std::string shape;
   std::int64_t size;
   int depth;
+  int batch = 0;  ///< 0: every batch size to be ranked
   auto operator<=>(const Choice&) const = default;
 };
 
@@ -48,7 +50,7 @@ std::set<Choice> choices_of_size(const Wish& wish) {
   return found;
 }
 
-/// Networks some recorded training of which reached the accuracy.
+/// Networks some recorded training of which reached the accuracy, with its batch: another one may not.
 std::set<Choice> choices_of_accuracy(const Contents& contents, const Wish& wish) {
   const std::vector<Row>& runs = contents.rows(runs_table());
   std::set<Choice> found;
@@ -59,7 +61,8 @@ std::set<Choice> choices_of_accuracy(const Contents& contents, const Wish& wish)
     if (run.text("dataset") != wish.dataset || std::isnan(accuracy)) continue;
     best = std::max(best, accuracy);
     if (accuracy >= wish.min_accuracy)
-      found.insert({run.text("shape"), run.integer("size"), static_cast<int>(run.integer("depth"))});
+      found.insert({run.text("shape"), run.integer("size"), static_cast<int>(run.integer("depth")),
+                    run.integer("batch") > 0 ? static_cast<int>(run.integer("batch")) : 256});
   }
   if (found.empty())
     throw std::invalid_argument(
@@ -72,10 +75,26 @@ std::set<Choice> choices_of_accuracy(const Contents& contents, const Wish& wish)
   return found;
 }
 
+/// Without those beyond the first that holds the whole training split: their steps are the same.
+std::vector<int> distinct_batches(std::vector<int> batches, std::int64_t train_rows) {
+  std::sort(batches.begin(), batches.end());
+  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
+  const auto whole = std::lower_bound(batches.begin(), batches.end(), train_rows);
+  if (whole != batches.end()) batches.erase(whole + 1, batches.end());
+  return batches;
+}
+
 }  // namespace
 
+const std::vector<int>& default_batches() {
+  static const std::vector<int> batches{32, 64, 128, 256, 512, 1024};
+  return batches;
+}
+
 std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
-  dataset_info(wish.dataset);
+  const DatasetInfo& info = dataset_info(wish.dataset);
+  const std::vector<int> batches = distinct_batches(wish.batches.empty() ? default_batches() : wish.batches,
+                                                    info.observations - test_split_rows(info.observations));
   if ((wish.parameters > 0) == (wish.min_accuracy > 0))
     throw std::invalid_argument("say either --parameters N or --min-accuracy A");
   const std::set<Choice> choices =
@@ -83,8 +102,10 @@ std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
   std::vector<Candidate> candidates;
   std::set<Target> targets{Target::kTime, Target::kEnergyMeasured, Target::kEnergyModelled};
   std::vector<Configuration> configurations;
-  for (const Choice& choice : choices)
-    for (const int batch : wish.batches) {
+  for (const Choice& choice : choices) {
+    const bool trained_with_one = choice.batch > 0 && wish.batches.empty();
+    for (const int batch : trained_with_one ? std::vector<int>{choice.batch} : batches) {
+      if (choice.batch > 0 && batch != choice.batch) continue;
       const Configuration c =
           question.configuration(wish.dataset, choice.shape, choice.size, choice.depth, batch);
       const std::vector<Target> possible = question.model().targets(c.backend, c.algorithm);
@@ -93,6 +114,11 @@ std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
       });
       configurations.push_back(c);
     }
+  }
+  if (configurations.empty())
+    throw std::invalid_argument(
+        fmt::format("no recorded training of {} reached a test accuracy of {} with the --batches asked for",
+                    wish.dataset, wish.min_accuracy));
   // One target for all, or the ranking would compare joules with seconds.
   const Target target = targets.contains(Target::kEnergyMeasured)   ? Target::kEnergyMeasured
                         : targets.contains(Target::kEnergyModelled) ? Target::kEnergyModelled

@@ -13,8 +13,12 @@ struct Wish {
   std::string dataset;
   std::int64_t parameters = 0;  ///< target number of parameters; 0 = not asked
   double min_accuracy = 0;      ///< test accuracy that some recorded training reached; 0 = not asked
-  std::vector<int> batches{256};
+  /// Empty: default_batches(), or with min_accuracy those the accuracy was reached with.
+  std::vector<int> batches;
 };
+
+/// 32 to 1024 in octaves.
+const std::vector<int>& default_batches();
 
 struct Candidate {
   Configuration configuration;

@@ -13,12 +13,21 @@ def lanes_of(isa):
 
 
 def draw(results):
-    widths, fma = results.family("gemm_width"), results.family("fma")
+    widths, fma = results.cpu_family("gemm_width"), results.cpu_family("fma")
     if not len(widths):
         raise NotHere("No cpu/gemm_width runs in these files; make widths records them.")
-    row = int(results.machine_of(widths)[0])
-    mine = results.machine_of(widths) == row
-    figure, axes = style.new()
+    groups = results.groups(widths)[0]
+    figure, grid = style.new(rows=len(groups), height=style.HEIGHT * len(groups), squeeze=False)
+    texts = []
+    for axes, (row, _, mine, _) in zip(grid.flat, groups):
+        if len(groups) > 1:
+            axes.set_title(results.machine_name(row), fontsize=10, loc="left")
+        texts.append(f"{results.machine_name(row)}: " + "; ".join(draw_machine(axes, results, widths, fma, row, mine)))
+    return figure, "Forward product [256 x W] [W x W]. " + ". ".join(texts) + ".", "measured"
+
+
+def draw_machine(axes, results, widths, fma, row, mine):
+    """@return what to say of each number of threads"""
     names, threads, isas = widths.text("name"), widths.number("threads"), widths.text("isa")
     index, drops = 0, []
     for count in sorted({t for t in threads[mine] if t == t}):
@@ -45,4 +54,4 @@ def draw(results):
     axes.set_ylabel(unit)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
-    return figure, f"{results.machine_name(row)}. Forward product [256 x W] [W x W]. " + "; ".join(drops) + ".", "measured"
+    return drops

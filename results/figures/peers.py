@@ -52,9 +52,10 @@ def comparisons(runs):
     host) the last one. Row numbers count in /runs."""
     together = {}
     texts, backends, status = runs.text("comparison"), runs.text("backend"), runs.text("status")
+    hosts = runs.text("host")
     for row, text in enumerate(texts):
         if text:
-            together.setdefault(text, []).append(row)
+            together.setdefault((text, hosts[row]), []).append(row)
     last = {}
     for rows in together.values():
         ours = [row for row in rows if not backends[row].startswith("peer/")]
@@ -106,7 +107,9 @@ def draw(results):
     scatter(right, shifted, [((parameters > least) & (parameters <= most), label) for least, most, label in BANDS])
     right.set_xlabel("depth")
     mean = np.exp(np.mean(np.log(ratio)))
-    return figure, (f"{len(points)} networks, geometric mean {mean:.2f}; the best peer of each point, in turns with ours. "
+    hosts = len({runs.text("host")[ours] for ours, _, _ in comparisons(runs)})
+    together = f" on {hosts} machines together" if hosts > 1 else ""
+    return figure, (f"{len(points)} networks{together}, geometric mean {mean:.2f}; the best peer of each point, in turns with ours. "
                     "Bars: 95 % bootstrap intervals. Below the dashed line the peer is quicker."), "measured"
 
 

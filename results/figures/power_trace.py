@@ -59,7 +59,7 @@ def draw(results):
     if max(counts[run] for run in chosen) < ENOUGH:
         return draw_sitting(results, runs)
     figure, grid = style.new(rows=len(chosen), height=1.2 + 2.0 * len(chosen), squeeze=False)
-    kinds = set()
+    kinds, machines = set(), results.machine_of(results.runs)
     for axes, run in zip(grid.flat, chosen):
         start = results.runs.number("start_monotonic_ns")[run] * 1e-9
         length = results.runs.number("duration_s")[run]
@@ -74,7 +74,8 @@ def draw(results):
                       label=f"{meters.text('name')[int(meter)]} {meters.text('domain')[int(meter)]} ({provenance})", **style.series(index))
         if length == length:
             axes.axvspan(0, length, color="#BBBBBB", alpha=0.35, linewidth=0, label="window")
-        axes.set_title(results.runs.text("name")[run], fontsize=9, loc="left")
+        host = f", {results.machine_name(machines[run])}" if len(results.machines) > 1 else ""
+        axes.set_title(results.runs.text("name")[run] + host, fontsize=9, loc="left")
         axes.set_ylabel("W")
         axes.legend(fontsize=7, loc="upper right")
     grid.flat[-1].set_xlabel("seconds since the window opened")

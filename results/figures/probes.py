@@ -24,35 +24,50 @@ def draw_bandwidth(axes, stream, threads):
     axes.legend(fontsize=8, loc="lower left")
 
 
+def draw_latency(axes, chase):
+    names = chase.text("name")
+    for index, huge in enumerate((False, True)):
+        some = np.array([("huge" in name) == huge for name in names], dtype=bool)
+        if not some.any():
+            continue
+        x, y, _, _ = style.medians_by(chase.number("working_set_bytes_used")[some], chase.number("load_s")[some])
+        axes.plot(x, y * 1e9, markersize=3, linewidth=1.2, label="huge pages" if huge else "ordinary pages",
+                  **style.series(index))
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    style.size_axis(axes, "working set [bytes]")
+    axes.set_ylabel("nanoseconds per dependent load")
+    axes.set_title("one thread, a random ring", fontsize=10, loc="left", pad=16)
+    axes.legend(fontsize=8, loc="upper left")
+
+
 def draw(results):
-    stream, chase = results.family("stream"), results.family("chase")
-    if not len(stream) and not len(chase):
+    """A row of panels a machine: bandwidth of few and of many threads, latency."""
+    stream, chase = results.cpu_family("stream"), results.cpu_family("chase")
+    rows = []
+    for machine in results.machines:
+        bandwidth, latency = (table.where(results.machine_of(table) == machine) for table in (stream, chase))
+        teams = sorted({t for t in bandwidth.number("threads") if t == t})
+        teams = [teams[0], teams[-1]] if len(teams) > 1 else teams
+        panels = [lambda axes, t=threads, b=bandwidth: draw_bandwidth(axes, b.where(b.number("threads") == t), t)
+                  for threads in teams]
+        if len(latency):
+            panels.append(lambda axes, l=latency: draw_latency(axes, l))
+        if panels:
+            rows.append((machine, panels))
+    if not rows:
         raise NotHere("No cpu/stream or cpu/chase runs in these files; make roofline records them.")
-    row = int(results.machine_of(stream if len(stream) else chase)[0])
-    mine = results.machine_of(stream) == row if len(stream) else np.zeros(0, dtype=bool)
-    teams = sorted({t for t in stream.number("threads")[mine] if t == t})
-    teams = [teams[0], teams[-1]] if len(teams) > 1 else teams
-    figure, grid = style.new(columns=len(teams) + bool(len(chase)), squeeze=False)
-    for axes, threads in zip(grid.flat, teams):
-        draw_bandwidth(axes, stream.where(mine & (stream.number("threads") == threads)), threads)
-        style.capacity_lines(axes, results.capacities(row))
-    right = grid.flat[-1]
-    if len(chase):
-        mine = results.machine_of(chase) == row
-        names = chase.text("name")
-        for index, huge in enumerate((False, True)):
-            some = mine & np.array([("huge" in name) == huge for name in names], dtype=bool)
-            if not some.any():
-                continue
-            x, y, _, _ = style.medians_by(chase.number("working_set_bytes_used")[some], chase.number("load_s")[some])
-            right.plot(x, y * 1e9, markersize=3, linewidth=1.2, label="huge pages" if huge else "ordinary pages",
-                       **style.series(index))
-        right.set_yscale("log", base=2)
-        right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        style.size_axis(right, "working set [bytes]")
-        right.set_ylabel("nanoseconds per dependent load")
-        style.capacity_lines(right, results.capacities(row))
-        right.set_title("one thread, a random ring", fontsize=10, loc="left", pad=16)
-        right.legend(fontsize=8, loc="upper left")
-    return figure, (f"{results.machine_name(row)}. Dashed: the capacities hwloc reports; mlpwatt probes FILE compares them "
-                    "with the steps found here."), "measured"
+    figure, grid = style.new(columns=max(len(panels) for _, panels in rows), rows=len(rows),
+                             height=style.HEIGHT * len(rows), squeeze=False)
+    for line, (machine, panels) in zip(grid, rows):
+        for axes, panel in zip(line, panels):
+            panel(axes)
+            style.capacity_lines(axes, results.capacities(machine))
+        for axes in line[len(panels):]:
+            axes.set_visible(False)
+        if len(rows) > 1:
+            line[0].annotate(results.machine_name(machine), (0, 1), xycoords="axes fraction", xytext=(0, 32),
+                             textcoords="offset points", fontsize=10, fontweight="bold", annotation_clip=False)
+    names = "; ".join(results.machine_name(machine) for machine, _ in rows)
+    return figure, (f"{names}. Dashed: the capacities hwloc reports; mlpwatt probes FILE compares them with the steps found "
+                    "here."), "measured"

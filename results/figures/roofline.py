@@ -5,12 +5,14 @@ import style
 from results import NotHere
 
 ORDER = 80
-TITLE = "Roofline of this machine"
+TITLE = "Roofline of each machine"
+PROBES = ("fma", "stream", "chase")
+INTENSITIES = 2.0**-6, 2.0**14
 
 
 def ceilings(results, row, threads):
     """([(level, bytes/s)], FLOP/s) from the probes of a machine on so many threads."""
-    stream, fma = results.family("stream"), results.family("fma")
+    stream, fma = results.cpu_family("stream"), results.cpu_family("fma")
     peak = np.nan
     if len(fma):
         mine = results.machine_of(fma) == row
@@ -38,53 +40,76 @@ def ceilings(results, row, threads):
 
 
 def roofs_of(results):
-    """[(machine, threads, [(level, bytes/s)], FLOP/s)] of the first machine that was probed, few threads first."""
-    stream = results.family("stream")
+    """A list a machine that was probed: [(machine, threads, [(level, bytes/s)], FLOP/s)] of its fewest and most threads."""
+    stream = results.cpu_family("stream")
+    machines = []
     for row in results.machines:
-        mine = results.machine_of(stream) == row if len(stream) else np.zeros(0, dtype=bool)
+        mine = results.machine_of(stream) == row
         found = []
         for threads in sorted({t for t in stream.number("threads")[mine] if t == t}):
             lines, peak = ceilings(results, row, threads)
             if lines and peak == peak:
                 found.append((row, int(threads), lines, peak))
         if found:
-            return found
-    raise NotHere("No cpu/fma and cpu/stream runs of one machine in these files; make roofline records them.")
+            machines.append([found[0], found[-1]] if len(found) > 1 else found)
+    if not machines:
+        raise NotHere("No cpu/fma and cpu/stream runs of one machine in these files; make roofline records them.")
+    return machines
 
 
-def draw_roof(axes, results, row, threads, lines, peak):
+def kernels_of(results):
+    """Runs of our kernels on a CPU that have FLOPs; not the probes, which the roofs are made of."""
     ok = results.ok()
-    x = 2.0 ** np.linspace(-6, 14, 200)
+    probe = np.array([family.endswith(PROBES) for family in ok.text("family")], dtype=bool)
+    return ok.where(~probe & (ok.text("backend") == "cpu") & (ok.number("flops") > 0))
+
+
+def draw_roof(axes, results, kernels, row, threads, lines, peak):
+    """@return the runs that stand inside the axes"""
+    x = np.geomspace(*INTENSITIES, 200)
     for index, (level, bandwidth) in enumerate(lines):
         axes.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=style.COLOURS[index % 6], linewidth=1.5,
                   label=f"{level} {bandwidth / 1e9:.3g} GB/s")
-    work = ok.where((results.machine_of(ok) == row) & (ok.number("flops") > 0) & (ok.number("threads") == threads))
+    work = kernels.where((results.machine_of(kernels) == row) & (kernels.number("threads") == threads))
     moved = work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes")
     intensity = work.number("flops") / np.where(moved > 0, moved, np.nan)
     families = work.text("family")
-    kernels = sorted({f for f in families if not f.endswith(("fma", "stream", "chase"))})
-    for index, family in enumerate(kernels):
+    rate = work.number("flops_per_s") / 1e9
+    lowest = min(peak / 1e9 / 2**9, np.nanmin(rate, initial=np.inf) / 1.4)
+    for index, family in enumerate(sorted(set(families))):
         mine = families == family
-        axes.plot(intensity[mine], work.number("flops_per_s")[mine] / 1e9, linestyle="", alpha=0.6, markersize=4,
+        axes.plot(intensity[mine], rate[mine], linestyle="", alpha=0.6, markersize=4,
                   label=family, **style.series(index + len(lines)))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.set_xlim(2.0**-6, 2.0**14)
-    axes.set_ylim(peak / 1e9 / 2**9, peak / 1e9 * 1.4)
+    axes.set_xlim(*INTENSITIES)
+    axes.set_ylim(lowest, peak / 1e9 * 1.4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("FLOPs per compulsory byte")
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.4g} GFLOP/s", fontsize=10, loc="left")
     axes.legend(fontsize=8, loc="lower right")
-    return sum(family in kernels for family in families)
+    inside = (intensity >= INTENSITIES[0]) & (intensity <= INTENSITIES[1]) & (rate > 0) & (rate <= peak / 1e9 * 1.4)
+    return int(np.count_nonzero(inside))
 
 
 def draw(results):
-    roofs = roofs_of(results)
-    roofs = [roofs[0], roofs[-1]] if len(roofs) > 1 else roofs
-    figure, grid = style.new(columns=len(roofs), squeeze=False)
-    kernels = sum(draw_roof(axes, results, *roof) for axes, roof in zip(grid.flat, roofs))
-    return figure, (f"{results.machine_name(roofs[0][0])}. Roofs: the fma probe (its rate per thread where it ran on another "
+    machines = roofs_of(results)
+    kernels = kernels_of(results)
+    figure, grid = style.new(columns=max(len(roofs) for roofs in machines), rows=len(machines),
+                             height=style.HEIGHT * len(machines), squeeze=False)
+    shown = 0
+    for line, roofs in zip(grid, machines):
+        shown += sum(draw_roof(axes, results, kernels, *roof) for axes, roof in zip(line, roofs))
+        for axes in line[len(roofs):]:
+            axes.set_visible(False)
+        if len(machines) > 1:
+            line[0].annotate(results.machine_name(roofs[0][0]), (0, 1), xycoords="axes fraction", xytext=(0, 22),
+                             textcoords="offset points", fontsize=10, fontweight="bold", annotation_clip=False)
+    left_out = len(kernels) - shown
+    names = "; ".join(results.machine_name(roofs[0][0]) for roofs in machines)
+    return figure, (f"{names}. Roofs: the fma probe (its rate per thread where it ran on another "
                     "number of them) and bandwidth of each level from the stream probe. A kernel above a level's roof is "
-                    f"served by a nearer level. {kernels} runs of kernels stand under the roofs of their number of threads."
-                    ), "measured"
+                    f"served by a nearer level. {shown} runs of kernels stand under the roofs of their number of threads"
+                    + (f"; {left_out} are not shown: on other numbers of threads, on a machine without probes, without a "
+                       "count of bytes, or beyond the axes." if left_out else ", all there are.")), "measured"

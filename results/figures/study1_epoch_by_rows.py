@@ -16,20 +16,24 @@ def draw(results):
     rows = training_rows(runs)
     epoch = datum * rows
     figure, axes = style.new()
-    x, middle, low, high = style.medians_by(rows, epoch)
-    axes.plot(rows, epoch, linestyle="", alpha=0.18, markersize=3, **style.series(0))
-    axes.errorbar(x, middle, [middle - low, high - middle], linestyle="", markersize=5, capsize=3, linewidth=1.2,
-                  label="each dataset: runs, median, quartiles", **style.series(0))
-    slope = np.nanmedian(datum)
-    line = np.array([np.nanmin(rows), np.nanmax(rows)])
-    axes.plot(line, slope * line, color=style.COLOURS[1], linestyle="--",
-              label=f"median slope {style.si(slope)}{unit}/row")
+    groups, note = results.groups(runs, epoch)
+    texts = []
+    for index, (_, _, mine, name) in enumerate(groups):
+        x, middle, low, high = style.medians_by(rows[mine], epoch[mine])
+        axes.plot(rows[mine], epoch[mine], linestyle="", alpha=0.18, markersize=3, **style.series(index))
+        axes.errorbar(x, middle, [middle - low, high - middle], linestyle="", markersize=5, capsize=3, linewidth=1.2,
+                      label=f"{name}: each dataset's runs, median, quartiles", **style.series(index))
+        slope = np.nanmedian(datum[mine])
+        line = np.array([np.nanmin(rows[mine]), np.nanmax(rows[mine])])
+        axes.plot(line, slope * line, color=style.COLOURS[index % len(style.COLOURS)], linestyle="--",
+                  label=f"{name}: median slope {style.si(slope)}{unit}/row")
+        low, high = np.nanpercentile(datum[mine], [25, 75])
+        texts.append(f"{name}: median {style.si(slope)}{unit} per training row, quartiles {style.si(low)}{unit} to "
+                     f"{style.si(high)}{unit}, over {np.count_nonzero(mine)} runs of {len(set(runs.text('dataset')[mine]))} "
+                     "dataset(s)")
     axes.set_yscale("log", base=10)
     style.size_axis(axes, "training rows", "count")
     axes.set_ylabel(f"per epoch [{unit}]")
-    axes.legend()
-    datasets = len(set(runs.text("dataset")))
-    low, high = np.nanpercentile(datum, [25, 75])
-    return figure, (f"Median {style.si(slope)}{unit} per training row, quartiles {style.si(low)}{unit} to {style.si(high)}{unit}, "
-                    f"over {len(runs)} runs of {datasets} dataset(s). The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
+    axes.legend(fontsize=8)
+    return figure, ("; ".join(texts) + f".{note} The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
                     "9.5 mJ (7.7 to 13.8) on its GPU nodes, with TensorFlow and whole-node meters."), provenance

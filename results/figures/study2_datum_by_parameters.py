@@ -13,26 +13,19 @@ def draw(results):
     if not len(runs):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
-    machine = results.machine_of(runs)
     figure, axes = style.new()
-    index = 0
     slopes = []
-    for row in sorted(set(machine)):
-        for backend in sorted(set(runs.text("backend"))):
-            mine = (machine == row) & (runs.text("backend") == backend)
-            if not mine.any():
-                continue
-            name = backend if len(results.machines) < 2 else f"{backend}, {results.machine_name(row)}"
-            style.band(axes, runs.number("size")[mine], datum[mine], index, name)
-            size = parameters(runs)[mine]
-            large = size >= np.nanpercentile(size, 75)
-            if large.any():
-                slopes.append(f"{name}: {style.si(np.nanmedian(datum[mine][large] / size[large]))}{unit} per parameter "
-                              "and datum in the largest quarter")
-            index += 1
+    groups, note = results.groups(runs, datum)
+    for index, (_, _, mine, name) in enumerate(groups):
+        style.band(axes, runs.number("size")[mine], datum[mine], index, name)
+        size = parameters(runs)[mine]
+        large = size >= np.nanpercentile(size, 75)
+        if large.any():
+            slopes.append(f"{name}: {style.si(np.nanmedian(datum[mine][large] / size[large]))}{unit} per parameter "
+                          "and datum in the largest quarter")
     axes.set_yscale("log")
     style.size_axis(axes, "trainable parameters asked for", "count")
     axes.set_ylabel(f"per training datum [{unit}]")
     axes.legend()
-    return figure, "; ".join(slopes) + (". The study: 2.1e-9 J (1.57 to 2.81) on CPU beyond 2^21 parameters, "
+    return figure, "; ".join(slopes) + f".{note}" + (" The study: 2.1e-9 J (1.57 to 2.81) on CPU beyond 2^21 parameters, "
                                         "1.5e-9 J (1.37 to 1.66) on GPU beyond 2^20."), provenance

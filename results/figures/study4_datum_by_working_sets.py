@@ -15,22 +15,18 @@ def draw(results):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
     flops = runs.number("flops")
-    machine = results.machine_of(runs)
+    groups, note = results.groups(runs, datum)
     figure, grid = style.new(columns=2, rows=2, height=7.2)
     for axes, (letter, name) in zip(grid.flat, SETS):
         size = runs.number(f"working_set_{letter}_bytes")
-        for index, row in enumerate(sorted(set(machine))):
-            mine = (machine == row) & (size > 0) & (flops > 0)
-            if not mine.any():
-                continue
-            octave = 2.0 ** np.round(np.log2(size[mine]))
-            label = results.machine_name(row) if len(results.machines) > 1 else "median and quartiles"
-            style.band(axes, octave, datum[mine], index, label)
+        for index, (_, _, group, label) in enumerate(groups):
+            mine = group & (size > 0) & (flops > 0)
+            if mine.any():
+                style.band(axes, 2.0 ** np.round(np.log2(size[mine])), datum[mine], index, f"{label}: median and quartiles")
         axes.set_yscale("log")
         style.size_axis(axes, f"working set {letter}: {name} [bytes]")
         axes.set_ylabel(f"per training datum [{unit}]")
-        for row in results.machines[:1]:
-            style.capacity_lines(axes, results.capacities(row))
+        style.capacities_of_groups(axes, results, groups, style.COLOURS)
     grid.flat[0].legend(fontsize=8)
-    return figure, ("Dashed: capacity of one instance of each cache. Where the curve bends upward as a set leaves a level, the "
+    return figure, (f"Dashed: capacity of one instance of each cache of a machine.{note} Where the curve bends upward as a set leaves a level, the "
                     "hierarchy shows; the study saw it for f and b."), provenance

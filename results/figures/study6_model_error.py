@@ -14,14 +14,26 @@ def draw(results):
     predictions = results.model_predictions
     if not len(predictions):
         raise NotHere("No fitted model in these files; mlpwatt fit FILE makes one.")
-    best = best_forms(results.model_tests)
-    targets = [target for target in ("energy_measured", "energy_modelled", "time") if target in best]
-    if not targets:
+    best = best_forms(results)
+    parts = []
+    for row, backend, mine, label in results.groups(predictions)[0]:
+        targets = [t for t in ("energy_measured", "energy_modelled", "time") if (row, backend, t) in best]
+        if targets:
+            form = best[row, backend, targets[0]]
+            chosen = mine & (predictions.text("target") == targets[0]) & (predictions.text("form") == form)
+            parts.append((label, targets[0], form, chosen))
+    if not parts:
         raise NotHere("The files hold baselines only: too few runs for the model's own forms.")
-    target = targets[0]
-    figure, (left, right) = style.new(columns=2)
+    figure, grid = style.new(columns=2, rows=len(parts), height=style.HEIGHT * len(parts), squeeze=False)
+    texts = [draw_errors(left, right, results, *part) for (left, right), part in zip(grid, parts)]
+    return figure, ("; ".join(texts) + ". Standard deviations by what was left out. The study's own model of energy: 0.27 on "
+                    "CPU, 0.08 on GPU."), "modelled"
+
+
+def draw_errors(left, right, results, label, target, form, chosen):
+    """One machine and backend: its histogram, and its errors along the size axis. What to say of it."""
+    predictions = results.model_predictions
     edges = np.linspace(0, 2, 41)
-    chosen = (predictions.text("target") == target) & (predictions.text("form") == best[target])
     texts = []
     for index, kind in enumerate(("dataset", "shape", "size")):
         mine = chosen & (predictions.text("held_out") == kind)
@@ -35,6 +47,7 @@ def draw(results):
     for name, sd, line in STUDY_SD:
         left.plot(x, np.exp(-0.5 * ((x - 1) / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), color="#777777", linestyle=line,
                   linewidth=1, label=f"the study's {name} spread, {sd}")
+    left.set_title(label, fontsize=10, loc="left")
     left.set_xlabel("predicted / recorded")
     left.set_ylabel("density")
     left.legend(fontsize=8)
@@ -48,5 +61,4 @@ def draw(results):
     right.set_yscale("log", base=2)
     style.size_axis(right, "trainable parameters asked for", "count")
     right.set_ylabel("predicted / recorded")
-    return figure, (f"Form '{best[target]}' of {target.replace('_', ' ')} per step; standard deviation by what was left "
-                    f"out: {', '.join(texts)}. The study's own model of energy: 0.27 on CPU, 0.08 on GPU."), "modelled"
+    return f"{label}: form '{form}' of {target.replace('_', ' ')} per step, {', '.join(texts)}"

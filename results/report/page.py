@@ -86,20 +86,26 @@ def model_table(results):
         return ('<section id="model-table"><h2>The model, tested</h2><p class="missing">No model in these files; '
                 "mlpwatt fit FILE makes one.</p></section>")
     tests = results.model_tests
-    rows = [["target", "form", "left out", "parts", "configurations", "sd(predicted/recorded)", "median |error|"]]
+    where = {(row, backend): label for table in (tests, results.model) for row, backend, _, label in results.groups(table)[0]}
+
+    def of(table, i):
+        return where[results.machine_of(table)[i], table.text("backend")[i]]
+
+    rows = [["of", "target", "form", "left out", "parts", "configurations", "sd(predicted/recorded)", "median |error|"]]
     for i in range(len(tests)):
-        rows.append([tests.text("target")[i], tests.text("form")[i], tests.text("held_out")[i],
+        rows.append([of(tests, i), tests.text("target")[i], tests.text("form")[i], tests.text("held_out")[i],
                      number(tests.number("parts")[i], 6), number(tests.number("predictions")[i], 6),
                      f"{tests.number('sd_ratio')[i]:.3f}", f"{tests.number('median_error')[i]:.3f}"])
-    rows.append(["energy", "the study's own model, CPU", "not stated", "-", "-", "0.27", "-"])
-    rows.append(["energy", "the study's own model, GPU", "not stated", "-", "-", "0.08", "-"])
+    rows.append(["the study", "energy", "its own model, CPU", "not stated", "-", "-", "0.27", "-"])
+    rows.append(["the study", "energy", "its own model, GPU", "not stated", "-", "-", "0.08", "-"])
     model = results.model
-    coefficients = [["target", "form", "algorithm", "term", "value", "95 % interval", "unit", "state"]]
-    best = best_forms(tests)
+    coefficients = [["of", "target", "form", "algorithm", "term", "value", "95 % interval", "unit", "state"]]
+    best = best_forms(results)
+    machine = results.machine_of(model)
     for i in range(len(model)):
-        if best.get(model.text("target")[i]) != model.text("form")[i]:
+        if best.get((machine[i], model.text("backend")[i], model.text("target")[i])) != model.text("form")[i]:
             continue
-        coefficients.append([model.text("target")[i], model.text("form")[i], model.text("algorithm")[i],
+        coefficients.append([of(model, i), model.text("target")[i], model.text("form")[i], model.text("algorithm")[i],
                              model.text("term")[i], number(model.number("value")[i]),
                              f"{number(model.number('low95')[i])} .. {number(model.number('high95')[i])}",
                              model.text("unit")[i],
@@ -110,18 +116,21 @@ def model_table(results):
              f"the {esc(statistic)} of them.</p>" if np.any(np.isfinite(repeat)) else "")
     return ('<section id="model-table"><h2>The model, tested</h2><p><span class="provenance">modelled</span> Every '
             "line left whole datasets, shapes or size octaves out in turn and predicted them.</p>"
-            + table(rows, numeric=(3, 4, 5, 6)) + noise
-            + "<p>Coefficients of the form that predicts best unseen:</p>" + table(coefficients, numeric=(4,))
+            + table(rows, numeric=(4, 5, 6, 7)) + noise
+            + "<p>Coefficients of the form that predicts best unseen:</p>" + table(coefficients, numeric=(5,))
             + "</section>")
 
 
-def best_forms(tests):
-    """Per target the form with the smallest worst-case sd, baselines aside."""
+def best_forms(results):
+    """Per machine, backend and target the form with the smallest worst-case sd, baselines aside."""
+    tests = results.model_tests
     worst = collections.defaultdict(dict)
-    for target, form, sd in zip(tests.text("target"), tests.text("form"), tests.number("sd_ratio")):
+    for machine, backend, target, form, sd in zip(results.machine_of(tests), tests.text("backend"), tests.text("target"),
+                                                  tests.text("form"), tests.number("sd_ratio")):
         if form not in ("parameters", "flops", "roofline") and sd == sd:
-            worst[target][form] = max(worst[target].get(form, 0), sd)
-    return {target: min(forms, key=forms.get) for target, forms in worst.items() if forms}
+            forms = worst[machine, backend, target]
+            forms[form] = max(forms.get(form, 0), sd)
+    return {key: min(forms, key=forms.get) for key, forms in worst.items() if forms}
 
 
 def advice_section(advice):
@@ -155,7 +164,8 @@ def page(results, sections, sources, advice):
     summary = ", ".join(f"{count} {name or 'without status'}" for name, count in statuses.most_common())
     links = "".join(f'<a href="#{s.split(chr(34))[1]}">{s.split("<h2>")[1].split("</h2>")[0]}</a>' for s in sections)
     commits = ", ".join(sorted({c for c in runs.text("commit") if c})) or "unknown"
-    several = ("<p>These files come from more than one machine: figures show each by itself.</p>"
+    several = ("<p>These files come from more than one machine: figures keep machines and backends apart, but for the "
+               "comparison with peers, whose ratios are each from one machine.</p>"
                if len(results.machines) > 1 else "")
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mlpwatt report</title>'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'

@@ -133,14 +133,36 @@ class Results:
                  for family, algorithm in zip(runs.text("family"), runs.text("algorithm"))]
         return runs.where(np.array(plain, dtype=bool) & (runs.number("step_s") > 0))
 
-    def family(self, name):
+    def cpu_family(self, name):
+        """Runs of cpu/NAME: a GPU's probes meet other caches than those that /machine describes."""
         runs = self.ok()
-        return runs.where(np.array([f == name or f.endswith("/" + name) for f in runs.text("family")], dtype=bool))
+        return runs.where((runs.text("family") == f"cpu/{name}") & (runs.text("backend") == "cpu"))
 
     def machine_name(self, row):
         if row < 0 or row >= len(self.machine):
             return "unknown machine"
         return f"{self.machine.text('host')[row]}, {self.machine.text('processor')[row]}"
+
+    def groups(self, rows, values=None):
+        """([(machine, backend, mask, label)], note): what a figure must not pool. The label names as much as is
+        needed to tell them apart; a group without a finite value is only in the note, for the caption."""
+        machine, backends = self.machine_of(rows), rows.text("backend")
+        found, without = [], []
+        for row in sorted(set(machine)):
+            for backend in sorted(set(backends[machine == row])):
+                mine = (machine == row) & (backends == backend)
+                label = backend if len(self.machines) < 2 else f"{backend}, {self.machine_name(row)}"
+                if values is not None and not np.any(np.isfinite(values[mine])):
+                    without.append(label)
+                else:
+                    found.append((row, backend, mine, label))
+        return found, f" Not shown, for want of such a value: {'; '.join(without)}." if without else ""
+
+    def levels_of(self, row, backend):
+        """The capacities that a backend's working sets meet: a host's caches are none of its GPU's. (The study's
+        imported GPU nodes are described by the device's own.)"""
+        own = backend == "cpu" or self.machine.text("hierarchy_source")[row].startswith("published")
+        return self.capacities(row) if own and row >= 0 else []
 
     def capacities(self, row):
         """[(level, bytes, cores behind one)] of a machine, nearest first."""

@@ -56,16 +56,29 @@ def size_axis(axes, label, what="bytes"):
         axes.tick_params(axis="x", labelrotation=35)
 
 
-def capacity_lines(axes, capacities, label=True):
-    """Vertical lines where a cache ends."""
+GREY = "#555555"
+
+
+def capacity_lines(axes, capacities, colour=GREY, lift=0):
+    """Vertical lines where a cache ends; `lift` lines of text above the axes for its names."""
     low, high = axes.get_xlim()
     for level, capacity, _ in capacities:
         if low <= capacity <= high:
-            axes.axvline(capacity, color="#555555", linestyle="--", linewidth=0.9, zorder=0)
-            if label:
-                axes.text(capacity, 1.005, level, transform=axes.get_xaxis_transform(), ha="center", va="bottom",
-                          fontsize=8, color="#555555")
+            axes.axvline(capacity, color=colour, linestyle="--", linewidth=0.9, zorder=0)
+            axes.annotate(level, (capacity, 1), xycoords=axes.get_xaxis_transform(), xytext=(0, 1 + 9 * lift),
+                          textcoords="offset points", ha="center", va="bottom", fontsize=8, color=colour)
     axes.set_xlim(low, high)
+
+
+def capacities_of_groups(axes, results, groups, colours):
+    """Each machine's cache capacities once, in the colour of its own points where there are several machines."""
+    drawn = []
+    for (row, backend, _, _), colour in zip(groups, colours):
+        levels = results.levels_of(row, backend)
+        if levels and row not in [one for one, _, _ in drawn]:
+            drawn.append((row, levels, colour))
+    for lift, (_, levels, colour) in enumerate(drawn):
+        capacity_lines(axes, levels, *((colour, lift) if len(drawn) > 1 else ()))
 
 
 def series(index):
@@ -82,10 +95,10 @@ def medians_by(keys, values):
             np.array([np.percentile(p, 75) for p in parts]))
 
 
-def band(axes, keys, values, index, label):
+def band(axes, keys, values, index, label, line="-"):
     """Points, their median line and quartile band."""
     x, middle, low, high = medians_by(keys, values)
     look = series(index)
     axes.plot(np.asarray(keys, float), values, linestyle="", alpha=0.18, markersize=3, **look)
-    axes.plot(x, middle, label=label, markersize=4, linewidth=1.4, **look)
+    axes.plot(x, middle, label=label, markersize=4, linewidth=1.4, linestyle=line, **look)
     axes.fill_between(x, low, high, alpha=0.15, color=look["color"], linewidth=0)

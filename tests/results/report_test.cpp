@@ -24,6 +24,18 @@ using testing::TemporaryFolder;
 
 std::string source(const std::string& path) { return build_facts().source_dir + "/" + path; }
 
+std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+int occurrences(const std::string& text, const std::string& words) {
+  int count = 0;
+  for (std::size_t at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) ++count;
+  return count;
+}
+
 Shell check_page(const std::string& page, const std::string& drawn = "") {
   return shell("/usr/bin/python3 " + source("tests/results/check_page.py") + " " + page + " " +
                source("results/figures") + (drawn.empty() ? "" : " --drawn " + drawn));
@@ -87,15 +99,17 @@ std::vector<Row> comparison_rows(std::int64_t size, int depth) {
 
 /// A file with all that figures can show: probes, trainings, counters, power readings, curves, comparisons
 /// with peers, a model.
-void write_full_file(const std::string& path, const std::string& host) {
+void write_full_file(const std::string& path, const std::string& host, std::int64_t l2_bytes = 512 << 10) {
   Contents contents =
       testing::synthetic_contents("traffic", {{"step", 2e-6}, {"flop", 3e-11}, {"L3", 6e-11}}, 120, 0.05);
   for (Row& row : contents.rows(runs_table())) complete(row);
   contents.rows(machine_table()).front().set("host", host);
+  contents.rows(machine_table()).front().set("l2_bytes", l2_bytes);
   const auto add = [&](Row run, std::vector<Row> curve = {}, std::vector<Row> samples = {}) {
     Record record;
     record.machine = contents.rows(machine_table()).front();
     record.run = std::move(run);
+    record.run.set("host", host);
     record.curve = std::move(curve);
     record.samples = std::move(samples);
     if (!record.samples.empty()) {
@@ -205,10 +219,8 @@ std::string browser() {
 /// What the browser says is wrong with the page: each figure that is not there or whose image it could not
 /// draw, and everything it writes to its console. @return one line a fault
 std::string faults_in_browser(const std::string& page, const TemporaryFolder& folder) {
-  std::ostringstream text;
-  text << std::ifstream(page).rdbuf();
   // The page has no script of its own; a copy of it reports how large its images came out.
-  std::string copy = text.str();
+  std::string copy = text_of(page);
   const std::size_t end = copy.rfind("</body>");
   if (end == std::string::npos) return "no </body>";
   copy.insert(end, R"(<script>addEventListener("load", () => {
@@ -247,9 +259,7 @@ TEST_F(Report, ABrowserDrawsEveryFigureAndComplainsOfNothing) {
   EXPECT_GT(std::filesystem::file_size(screenshot), 20000u);  // an empty page makes a few kilobytes
 
   // The same eyes see a page whose image is broken and whose script fails.
-  std::ostringstream text;
-  text << std::ifstream(full("full.html")).rdbuf();
-  std::string broken = text.str();
+  std::string broken = text_of(full("full.html"));
   const std::string begin = "data:image/svg+xml;base64,";
   broken.replace(broken.find(begin) + begin.size(), 200, "AAAA");
   broken.insert(broken.rfind("</body>"), "<script>nothing.there()</script>");
@@ -284,16 +294,99 @@ TEST_F(Report, PoorFilesStillGiveAPage) {
 }
 
 TEST_F(Report, TwoMachinesAreKeptApart) {
-  write_full_file(folder_.path("b.h5"), "berta");
-  ASSERT_EQ(run({"report", full("full.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"), "--only",
-                 "study2_datum_by_parameters"})
+  write_full_file(folder_.path("b.h5"), "berta", 2 << 20);
+  const auto made = run({"report", full("full.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"),
+                         "--figures", folder_.path("two")});
+  ASSERT_EQ(made.status, 0) << made.err;
+  const std::string page = text_of(folder_.path("two.html"));
+  EXPECT_NE(page.find("more than one machine"), std::string::npos);
+  std::string all;
+  for (const auto& entry : std::filesystem::directory_iterator(source("results/figures"))) {
+    if (entry.path().extension() != ".py") continue;
+    const std::string name = entry.path().stem();
+    all += " " + name;
+    const std::string drawn = text_of(folder_.path("two/" + name + ".svg"));
+    for (const std::string host : {"pretend, Pretend", "berta, Pretend"}) {
+      if (name != "peers") {  // ratios, each of one machine: the page says so
+        EXPECT_NE(drawn.find(host), std::string::npos)
+            << name << " does not tell which points are of " << host;
+      }
+    }
+  }
+  const Shell checked = check_page(folder_.path("two.html"), all);
+  EXPECT_EQ(checked.status, 0) << checked.out;
+  // each machine's second level is where its own points leave it
+  for (const std::string name :
+       {"study4_datum_by_working_sets", "study5_energy_to_loss", "counters_and_watts"})
+    EXPECT_GT(occurrences(text_of(folder_.path("two/" + name + ".svg")), ">L2<"),
+              occurrences(text_of(full("figures/" + name + ".svg")), ">L2<"))
+        << name;
+}
+
+TEST_F(Report, EnergiesAreShownInJoules) {
+  Contents contents = testing::synthetic_contents("traffic", {{"step", 2e-6}, {"flop", 3e-11}}, 120, 0.05);
+  for (Row& row : contents.rows(runs_table())) {
+    complete(row);
+    const double watts = 40 + 5 * static_cast<double>(row.integer("threads"));
+    row.set("step_energy_j_measured", watts * row.real("step_s"));
+    row.set("power_w_measured", watts);
+    row.set("energy_quality", "ok");
+  }
+  write_file(folder_.path("joules.h5"), contents);
+  ASSERT_EQ(run({"fit", folder_.path("joules.h5"), "--resamples", "20"}).status, 0);
+  ASSERT_EQ(run({"report", folder_.path("joules.h5"), "-o", folder_.path("joules.html"), "--figures",
+                 folder_.path("joules")})
                 .status,
             0);
-  std::ostringstream page;
-  page << std::ifstream(folder_.path("two.html")).rdbuf();
-  EXPECT_NE(page.str().find("pretend"), std::string::npos);
-  EXPECT_NE(page.str().find("berta"), std::string::npos);
-  EXPECT_NE(page.str().find("more than one machine"), std::string::npos);
+  for (const std::string name : {"study1_epoch_by_rows", "study2_datum_by_parameters",
+                                 "study3_datum_by_flops_and_depth", "study4_datum_by_working_sets"}) {
+    EXPECT_NE(text_of(folder_.path("joules/" + name + ".svg")).find("[J]"), std::string::npos) << name;
+    EXPECT_NE(text_of(full("figures/" + name + ".svg")).find("[s]"), std::string::npos) << name;
+  }
+  EXPECT_NE(text_of(folder_.path("joules/counters_and_watts.svg")).find("power [W]"), std::string::npos);
+  const std::string page = text_of(folder_.path("joules.html"));
+  EXPECT_NE(page.find("<td>energy per step</td><td>measured</td><td class=\"n\">120</td>"),
+            std::string::npos);
+  EXPECT_NE(page.find("<td>energy_measured</td>"), std::string::npos) << "a model of joules";
+  EXPECT_NE(page.find("energy measured per step"), std::string::npos) << "and its errors";
+}
+
+TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
+  Contents contents = testing::synthetic_contents("traffic", {{"step", 2e-6}, {"flop", 3e-11}}, 40, 0);
+  for (Row& row : contents.rows(runs_table())) {
+    complete(row);
+    row.set("backend", "gpu");
+    row.set("family", "gpu/mlp_train");
+  }
+  for (const std::string family : {"gpu/fma", "gpu/stream"}) {
+    Record record;
+    record.machine = contents.rows(machine_table()).front();
+    record.run = probe_row(family + "/1", family, 1 << 20, 1e12);
+    record.run.set("backend", "gpu");
+    record.run.set("flops_per_s", 1e12);
+    record.run.set("compulsory_bytes_per_s", 1e12);
+    contents.add(std::move(record));
+  }
+  write_file(folder_.path("gpu.h5"), contents);
+  const std::string sets = "study4_datum_by_working_sets";
+  ASSERT_EQ(run({"report", folder_.path("gpu.h5"), "-o", folder_.path("gpu.html"), "--figures",
+                 folder_.path("gpu"), "--only", sets, "--only", "roofline", "--only", "probes"})
+                .status,
+            0);
+  const std::string drawn = text_of(folder_.path("gpu/" + sets + ".svg"));
+  EXPECT_NE(drawn.find("gpu: median"), std::string::npos);
+  EXPECT_EQ(occurrences(drawn, ">L2<"), 0);
+  EXPECT_GT(occurrences(text_of(full("figures/" + sets + ".svg")), ">L2<"), 0);
+  const std::string page = text_of(folder_.path("gpu.html"));
+  EXPECT_NE(page.find("No cpu/fma and cpu/stream runs"), std::string::npos);
+  EXPECT_NE(page.find("No cpu/stream or cpu/chase runs"), std::string::npos);
+}
+
+TEST_F(Report, TheRooflineSaysWhatItLeavesOut) {
+  // probes ran on 2 threads; the trainings on 1 to 4
+  const std::string page = text_of(full("full.html"));
+  EXPECT_NE(page.find("runs of kernels stand under the roofs"), std::string::npos);
+  EXPECT_NE(page.find("are not shown: on other numbers of threads"), std::string::npos);
 }
 
 TEST_F(Report, TheCheckerSeesABrokenPage) {

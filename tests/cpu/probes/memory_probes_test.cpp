@@ -181,6 +181,24 @@ TEST(Stream, TheCheckSeesOneWrongFloatAndANan) {
   EXPECT_EQ(stream::result_error("write", a.data(), 0, 64), 3);
 }
 
+TEST(Fma, EveryInstructionSetOnAllCoresAndOnOne) {
+  for (const int asked : {0, 3}) {
+    const RunOptions options = options_with("", asked);
+    std::set<std::string> names;
+    for (const Benchmark& benchmark : benchmarks_of("cpu/fma", options)) {
+      names.insert(benchmark.name);
+      const bool one = benchmark.name.ends_with("/one");
+      EXPECT_FALSE(one && benchmark.quick) << "the quick suite and the floor take the whole team's";
+      const auto facts = benchmark.make(options)->facts();
+      EXPECT_EQ(facts.at("threads"), one ? "1" : asked > 0 ? "3" : "2") << benchmark.name;
+    }
+    for (const std::string& isa : usable_isas())
+      for (const std::string end : {"", "/one"})
+        EXPECT_TRUE(names.contains("cpu/fma/" + isa + end)) << isa << end;
+    EXPECT_EQ(names.size(), 2 * usable_isas().size());
+  }
+}
+
 TEST(Chase, TheCheckSeesABrokenRing) {
   std::vector<chase::Line> lines(10);
   const auto link = [&](std::size_t period) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 
 #include "harness/model/advice.h"
 #include "harness/model/verification.h"
@@ -120,9 +121,21 @@ TEST_F(ModelCommands, AnotherMachineIsAskedThroughAFile) {
   const double small = per_step(machine("small.json", 256, ""));
   EXPECT_LT(per_step(machine("large.json", 8192, "")), small);
   EXPECT_GT(per_step(machine("slow.json", 256, R"(, "bandwidth_bytes_per_s": 1e8)")), small);
-  // What `info --json` prints is accepted as it is.
-  std::ofstream(folder.path("here.json")) << run({"info", "--json"}).out;
-  EXPECT_GT(per_step(folder.path("here.json")), 0);
+  // What `info --json` prints is accepted as it is, and names what may be filled in.
+  auto here = run({"info", "--json"}).json();
+  std::ofstream(folder.path("here.json")) << here;
+  const double unpriced = per_step(folder.path("here.json"));
+  EXPECT_GT(unpriced, 0);
+  ASSERT_FALSE(here["caches"].empty());
+  for (const std::string key : {"bandwidth_bytes_per_s", "j_per_byte"}) {
+    EXPECT_TRUE(here["memory"].contains(key) && here["memory"][key].is_null()) << key;
+    for (const auto& cache : here["caches"]) EXPECT_TRUE(cache.contains(key) && cache[key].is_null()) << key;
+  }
+  EXPECT_TRUE(here.contains("j_per_flop") && here["j_per_flop"].is_null());
+  ASSERT_TRUE(here.contains("flops_per_s") && here["flops_per_s"].is_null());
+  here["flops_per_s"] = 1e6;
+  std::ofstream(folder.path("slow-here.json")) << here;
+  EXPECT_GT(per_step(folder.path("slow-here.json")), unpriced);
 
   for (const auto& [text, word] : std::vector<std::pair<std::string, std::string>>{
            {"{", "not JSON"},
@@ -231,6 +244,21 @@ TEST_F(ModelCommands, RecommendRanksAndSaysWhy) {
     EXPECT_EQ(candidate["provenance"], "modelled");
   }
   EXPECT_FALSE(json["why_against_median"].empty());
+  const auto batches = [](const auto& answer) {
+    std::set<int> found;
+    for (const auto& candidate : answer["candidates"]) found.insert(candidate["batch"].template get<int>());
+    return found;
+  };
+  EXPECT_EQ(batches(json), (std::set<int>{32, 64, 128, 256, 512, 1024}));
+  const auto some = run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "65536",
+                         "--batches", "64,512", "--json"});
+  ASSERT_EQ(some.status, 0) << some.err;
+  EXPECT_EQ(batches(some.json()), (std::set<int>{64, 512}));
+  // 192 training rows: every batch from 192 on is the whole split
+  const auto small =
+      run({"recommend", "--model", file_, "--dataset", "505_tecator", "--parameters", "65536", "--json"});
+  ASSERT_EQ(small.status, 0) << small.err;
+  EXPECT_EQ(batches(small.json()), (std::set<int>{32, 64, 128, 256}));
   EXPECT_EQ(run({"recommend", "--model", file_, "--dataset", "mnist"}).status, 2);
   const auto nothing = run({"recommend", "--model", file_, "--dataset", "mnist", "--min-accuracy", "0.9"});
   EXPECT_EQ(nothing.status, 2);
@@ -260,6 +288,12 @@ TEST_F(ModelCommands, RecommendByAccuracyTakesOnlyWhatWasTrained) {
   EXPECT_EQ(ask("0.6").json()["candidates"].size(), 1u);
   EXPECT_EQ(ask("0.4").json()["candidates"].size(), 2u);
   EXPECT_EQ(ask("0.9").status, 2);
+  // the batch that was trained with; another one may not get there
+  EXPECT_EQ(ask("0.6").json()["candidates"][0]["batch"], 256);
+  const auto other = run({"recommend", "--model", folder.path("curves.h5"), "--dataset", "mnist",
+                          "--min-accuracy", "0.6", "--batches", "32,64"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("--batches"), std::string::npos) << other.err;
 }
 
 TEST(Verification, APairedIntervalDecides) {

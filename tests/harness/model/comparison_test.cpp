@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/harness/model/synthetic_file.h"
 #include "tests/harness/program.h"
 #include "tests/support/temporary_folder.h"
@@ -58,6 +60,36 @@ TEST(Compare, FindsARealDifferenceAndOnlyThat) {
       EXPECT_GT(one.high95, one.ratio);
     }
   }
+}
+
+/// Three repetitions of one network on each of so many threads, at `step_s` a step.
+Contents on_threads(const std::map<int, double>& times, const std::string& algorithm) {
+  Contents contents;
+  for (const auto& [threads, step_s] : times)
+    for (int r = 0; r < 3; ++r) {
+      Record record;
+      record.machine = mlpwatt::testing::plain_machine();
+      record.run = mlpwatt::testing::training_row("mnist", "rectangle", 4096, 3, algorithm, threads);
+      record.run.set("step_s", step_s * (1 + 0.01 * r));
+      contents.add(std::move(record));
+    }
+  return contents;
+}
+
+TEST(Compare, ThreadsOfOneFileAreNoRepetitions) {
+  const Contents a = on_threads({{1, 1e-3}, {4, 2.5e-4}}, "fused"), b = on_threads({{4, 5e-4}}, "fused");
+  const Comparison c = compare(a, b, "step_s");
+  ASSERT_EQ(c.configurations.size(), 1u);
+  EXPECT_NE(c.configurations[0].name.find(" threads 4"), std::string::npos) << c.configurations[0].name;
+  EXPECT_EQ(c.configurations[0].a.values.size(), 3u);
+  EXPECT_NEAR(c.configurations[0].ratio, 2, 1e-9);
+  EXPECT_EQ(compare(a, a, "step_s").configurations.size(), 2u);
+  // one of each in either file: that is what is compared
+  const Comparison alike =
+      compare(on_threads({{1, 1e-3}}, "fused"), on_threads({{4, 5e-4}}, "blocked"), "step_s");
+  ASSERT_EQ(alike.configurations.size(), 1u);
+  EXPECT_NEAR(alike.configurations[0].ratio, 0.5, 1e-9);
+  EXPECT_EQ(alike.configurations[0].name.find("threads"), std::string::npos);
 }
 
 TEST(Compare, EqualFilesShowNoDifference) {

@@ -215,6 +215,34 @@ TEST(Model, PredictsFromTheRowsOfTheFile) {
   EXPECT_THROW(Model(Contents(), "empty.h5"), std::invalid_argument);
 }
 
+TEST(ModelFit, SimulatedCountersGiveTheirPricesBack) {
+  // Counters that saw what our loops move, so that the times that traffic made are theirs as well.
+  constexpr double kLine = 64;
+  Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
+  for (const TrainingRun& one : training_runs(contents)) {
+    Row& row = contents.rows(runs_table())[static_cast<std::size_t>(one.run_row)];
+    const std::vector<double>& bytes = one.work.traffic_bytes;  // L1 L2 L3 memory
+    ASSERT_EQ(bytes.size(), 4u);
+    row.set("l3_miss_simulated", bytes[3] / kLine);
+    row.set("l2_miss_simulated", (bytes[3] + bytes[2]) / kLine);
+    row.set("l1_miss_simulated", (bytes[3] + bytes[2] + bytes[1]) / kLine);
+  }
+  const Fitting fitting = fit_all(runs_of(contents), {20, 1});
+  for (const std::string algorithm : {"fused", "blocked"}) {
+    const FittedForm& fitted = find(fitting, "counters_simulated", algorithm);
+    EXPECT_EQ(find(fitted, "L1").state, Identified::kEmpty) << "a hit in the first level is not counted";
+    EXPECT_EQ(find(fitted, "memory").state, Identified::kYes) << algorithm;
+    for (const std::string term : {"step", "layer", "flop", "L2", "L3", "memory"}) {
+      const Coefficient& one = find(fitted, term);
+      if (one.state == Identified::kYes) {
+        EXPECT_NEAR(one.value, kPrices.at(term), 1e-6 * kPrices.at(term)) << algorithm << ' ' << term;
+      }
+    }
+  }
+  for (const TestedForm& one : fitting.tests)
+    EXPECT_NE(one.validation.form, "counters_measured") << "nothing was measured here";
+}
+
 TEST(Model, EnergyIsFittedWithItsStaticPower) {
   std::vector<TrainingRun> runs = runs_of(synthetic_contents("traffic", kPrices, 160, 0));
   const Form& traffic = form("traffic");

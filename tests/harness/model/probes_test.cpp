@@ -75,7 +75,9 @@ TEST(Probes, InventsNoStepInAFlatSweep) {
   EXPECT_TRUE(find_steps({{4096, 1}, {8192, 2}}, 1).empty());
 }
 
-Contents probed(double l2_bytes, bool energy) {
+Contents probed(double l2_bytes, bool energy,
+                const std::vector<double>& plateaus = {1e-11, 2e-11, 5e-11, 2e-10},
+                double largest_bytes = 128 << 20) {
   const std::vector<double> capacities{32 << 10, l2_bytes, 16 << 20};
   Contents contents;
   const auto add = [&](const std::string& name, const std::string& family, double bytes, double step_s,
@@ -92,11 +94,11 @@ Contents probed(double l2_bytes, bool energy) {
     record.run.set("flops", static_cast<std::int64_t>(family == "cpu/fma" ? 1000000 : 0));
     record.run.set("other_parameters", "{\"loads_per_step\":100,\"working_set_bytes\":" +
                                            std::to_string(static_cast<long>(bytes)) + "}");
-    if (energy && runs_table().has("step_energy_j_measured"))
-      record.run.set("step_energy_j_measured", 10 * step_s);
+    if (energy) record.run.set("step_energy_j_measured", 10 * step_s);
     contents.add(std::move(record));
   };
-  for (const SweepPoint& p : sweep(capacities, {1e-11, 2e-11, 5e-11, 2e-10}, 0.05)) {
+  for (const SweepPoint& p : sweep(capacities, plateaus, 0.05)) {
+    if (p.bytes > largest_bytes) break;
     const std::string size = std::to_string(static_cast<long>(p.bytes));
     add("cpu/stream/read/" + size, "cpu/stream", p.bytes, p.value * p.bytes, p.bytes);
     add("cpu/chase/" + size, "cpu/chase", p.bytes, p.value * 1e4, 800);
@@ -119,12 +121,25 @@ TEST(Probes, TellsWhatEachLevelDeliversAndWhereHwlocDisagrees) {
   const ProbeFindings bad = find_hierarchy(probed(256 << 10, false), "memory");
   EXPECT_NE(bad.levels[1].disagreement.find("256 KiB"), std::string::npos) << bad.levels[1].disagreement;
   EXPECT_EQ(bad.levels[0].disagreement, "");
-  if (runs_table().has("step_energy_j_measured")) {
-    const ProbeFindings joules = find_hierarchy(probed(512 << 10, true), "memory");
-    EXPECT_NEAR(joules.levels[1].j_per_byte.value, 2e-10, 2e-11);
-    EXPECT_NEAR(joules.j_per_flop.value, 1e-10, 1e-15);
-    EXPECT_EQ(joules.energy_provenance, "measured");
-  }
+  ASSERT_TRUE(runs_table().has("step_energy_j_measured"));
+  const ProbeFindings joules = find_hierarchy(probed(512 << 10, true), "memory");
+  EXPECT_NEAR(joules.levels[1].j_per_byte.value, 2e-10, 2e-11);
+  EXPECT_NEAR(joules.j_per_flop.value, 1e-10, 1e-15);
+  EXPECT_EQ(joules.energy_provenance, "measured");
+}
+
+TEST(Probes, ACapacityWithoutAStepIsADisagreement) {
+  // hwloc says 512 KiB of L2, but nothing changes between L1 and L3
+  const ProbeFindings none = find_hierarchy(probed(512 << 10, false, {1e-11, 2e-11, 2e-11, 2e-10}), "memory");
+  EXPECT_NE(none.levels[1].disagreement.find("no step in latency"), std::string::npos)
+      << none.levels[1].disagreement;
+  EXPECT_EQ(none.levels[0].disagreement, "");
+  EXPECT_EQ(none.levels[2].disagreement, "") << "the step at L3's capacity is L3's";
+  EXPECT_TRUE(none.levels[1].by_latency.empty());
+  // a sweep that ends before L3 does says nothing of it
+  const ProbeFindings shorter =
+      find_hierarchy(probed(512 << 10, false, {1e-11, 2e-11, 5e-11, 2e-10}, 16 << 20), "memory");
+  for (const LevelFinding& level : shorter.levels) EXPECT_EQ(level.disagreement, "") << level.level;
 }
 
 TEST(Probes, TheCommandAndItsHierarchy) {
@@ -135,6 +150,15 @@ TEST(Probes, TheCommandAndItsHierarchy) {
   EXPECT_NE(text.out.find("disagreement: L2"), std::string::npos) << text.out;
   EXPECT_EQ(run({"probes", folder.path("p.h5"), "--json"}).json()["levels"].size(), 4u);
   std::ofstream(folder.path("h.json")) << run({"probes", folder.path("p.h5"), "--hierarchy"}).out;
+  const auto filled = run({"probes", folder.path("p.h5"), "--hierarchy"}).json();
+  EXPECT_TRUE(filled["caches"][0]["bandwidth_bytes_per_s"].is_number());
+  EXPECT_TRUE(filled["caches"][0]["j_per_byte"].is_null()) << "no meter looked on";
+  // it fills what info leaves open, under the same names
+  const auto open = run({"info", "--json"}).json();
+  for (const std::string key : {"cores", "caches", "memory", "flops_per_s", "j_per_flop", "isas"}) {
+    EXPECT_TRUE(open.contains(key)) << key;
+    EXPECT_TRUE(filled.contains(key)) << key;
+  }
   const DescribedMachine machine = read_hierarchy_file(folder.path("h.json"));
   EXPECT_EQ(machine.hierarchy.levels.size(), 3u);
   EXPECT_NEAR(machine.time_prices.at("L3"), 5e-11, 5e-12);
