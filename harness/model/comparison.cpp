@@ -6,6 +6,7 @@
 #include <map>
 
 #include "harness/model/fit.h"
+#include "harness/record/energy_quality.h"
 #include "kernels/random.h"
 
 namespace mlpwatt::model {
@@ -52,11 +53,12 @@ struct Recorded {
   std::vector<double> values, window_errors;
 };
 
-std::map<std::string, Recorded> collect(const Contents& contents, const std::string& quantity) {
+std::map<std::string, Recorded> collect(const Contents& contents, const std::string& quantity,
+                                        bool flagged_energies) {
   std::map<std::string, Recorded> found;
   if (!runs_table().has(quantity)) return found;
   for (const Row& row : contents.rows(runs_table())) {
-    const double value = row.real(quantity);
+    const double value = unflagged_real(row, quantity, flagged_energies);
     if (row.text("status") != "ok" || !(value > 0)) continue;
     std::string key = row.text("name");
     if (const std::int64_t batch = row.integer("batch"); batch != kAbsentInteger && batch != 256)
@@ -127,12 +129,12 @@ double student_p(double t, double freedom) {
   return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t));
 }
 
-Comparison compare(const Contents& a, const Contents& b, const std::string& quantity) {
+Comparison compare(const Contents& a, const Contents& b, const std::string& quantity, bool flagged_energies) {
   Comparison comparison;
   comparison.quantity = quantity;
   if (!runs_table().has(quantity)) return comparison;
   comparison.unit = runs_table().columns()[runs_table().index(quantity)].unit;
-  const auto left = collect(a, quantity), right = collect(b, quantity);
+  const auto left = collect(a, quantity, flagged_energies), right = collect(b, quantity, flagged_energies);
   for (const auto& [name, recorded] : left) {
     const auto other = right.find(name);
     if (other == right.end()) continue;
