@@ -157,7 +157,7 @@ int ee_hpc_wg_level(const ChannelEnergy& energy) {
   if (!has_energy(energy) || gross.seconds < 60 || gross.distinct_updates < kLeastUpdates) return 0;
   const double interval_s = gross.seconds / static_cast<double>(gross.distinct_updates);
   // An accuracy nobody states satisfies no level.
-  if (channel.accuracy_relative <= 0 || channel.accuracy_source == "assumed") return 0;
+  if (channel.accuracy_relative <= 0 || channel.accuracy_source.starts_with("assumed")) return 0;
   if (interval_s > 60 || channel.accuracy_relative > 0.05) return 0;
   if (interval_s > 1 || channel.accuracy_relative > 0.02) return 1;
   if (channel.kind != ReadingKind::kEnergyCounter || channel.accuracy_relative > 0.01) return 2;

@@ -11,6 +11,7 @@
 #include "harness/campaign/merge.h"
 #include "harness/campaign/record_json.h"
 #include "harness/program.h"
+#include "harness/record/energy_quality.h"
 #include "harness/record/error.h"
 #include "harness/record/reader.h"
 
@@ -70,8 +71,7 @@ std::string store_busy_text() {
 
 bool is_flagged(const Row& run) {
   if (run.text("status") != "ok") return false;
-  const std::string& energy = run.text("energy_quality");
-  return run.text("quality") != "ok" || (!energy.empty() && energy != "ok");
+  return run.text("quality") != "ok" || energy_is_flagged(run);
 }
 
 Record read_record(const std::string& path) {

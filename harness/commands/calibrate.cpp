@@ -5,6 +5,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -62,6 +63,21 @@ std::vector<std::unique_ptr<Meter>> open_named(const std::string& name, const nl
   throw UsageError(fmt::format("'{}' is no meter; known: {}", name, fmt::join(known, ", ")));
 }
 
+/// The load of calibrate is the processor's: a meter of nothing but GPUs would have noise fitted.
+/// Errors: UsageError.
+void refuse_gpus(const Meter& meter) {
+  const std::vector<Channel>& channels = meter.channels();
+  if (channels.empty() || !std::all_of(channels.begin(), channels.end(), [](const Channel& channel) {
+        return channel.domain.starts_with("gpu:");
+      }))
+    return;
+  throw UsageError(
+      fmt::format("{} measures GPUs only ({} ...), and calibrate's load runs on the processor; leave it at "
+                  "the period and "
+                  "averaging that it declares, or name a meter of the node or its processors",
+                  meter.name(), channels.front().domain));
+}
+
 std::string estimated_text(const Estimated& value, bool bound = false) {
   if (std::isnan(value.value)) return "-";
   // a lag may come out below nothing by its spread
@@ -88,7 +104,10 @@ int find_timing(const Options& options, Context& context) {
   const std::string path = options.store.empty() ? default_calibration_path() : options.store;
   const std::vector<ChannelTiming> known = read_calibrations(path);
   std::vector<ChannelTiming> found;
-  for (const auto& meter : open_named(options.meter, read_meter_config(options.meter_config))) {
+  const std::vector<std::unique_ptr<Meter>> meters =
+      open_named(options.meter, read_meter_config(options.meter_config));
+  for (const auto& meter : meters) refuse_gpus(*meter);
+  for (const auto& meter : meters) {
     context.err << fmt::format("{}: a load on {} core(s) goes on and off; keep the machine quiet\n",
                                meter->name(), threads);
     const CalibrationRecord record =

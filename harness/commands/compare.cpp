@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::string a, b;
   std::size_t top = 30;
-  bool json = false;
+  bool json = false, flagged_energies = false;
 };
 
 std::string machines_of(const Contents& contents) {
@@ -90,7 +90,8 @@ int compare(const Options& options, Context& context) {
   const Contents a = read_file(options.a), b = read_file(options.b);
   std::vector<model::Comparison> comparisons;
   for (const std::string quantity : {"step_s", "step_energy_j_measured", "step_energy_j_modelled"})
-    if (model::Comparison one = model::compare(a, b, quantity); !one.configurations.empty())
+    if (model::Comparison one = model::compare(a, b, quantity, options.flagged_energies);
+        !one.configurations.empty())
       comparisons.push_back(std::move(one));
   if (comparisons.empty())
     throw std::runtime_error(fmt::format("{} and {} have no configuration in common that ended well in both",
@@ -121,6 +122,8 @@ const CommandRegistration registration{
       app.add_option("a", options->a, "results file A")->required();
       app.add_option("b", options->b, "results file B")->required();
       app.add_option("--top", options->top, "lines to print")->capture_default_str();
+      app.add_flag("--flagged-energies", options->flagged_energies,
+                   "compare energies with quality flags as well (under_sampled, stuck ...)");
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return compare(*options, context); };
     }};

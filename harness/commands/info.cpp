@@ -22,6 +22,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+struct Options {
+  std::string meter_config;
+  bool json = false;
+};
+
 /// One counter source or meter, and what to do when it is not there.
 struct Finding {
   std::string name, state, detail, remedy;
@@ -37,9 +42,9 @@ std::vector<Finding> find_counters() {
   return findings;
 }
 
-std::vector<Finding> find_watt_meters() {
+std::vector<Finding> find_watt_meters(const nlohmann::json& config) {
   std::vector<Finding> findings;
-  for (const MeterFinding& meter : find_meters(read_meter_config("")))
+  for (const MeterFinding& meter : find_meters(config))
     findings.push_back(
         {meter.name, meter.state, meter.detail.empty() ? meter.summary : meter.detail, meter.remedy});
   return findings;
@@ -64,7 +69,7 @@ void print_findings(std::ostream& out, const std::string& title, const std::vect
   if (findings.empty()) out << "  none in this build\n";
 }
 
-int show_json(const Machine& machine, Context& context) {
+int show_json(const Machine& machine, const nlohmann::json& meter_config, Context& context) {
   const BuildFacts& build = build_facts();
   Json object{{"host", machine.host}, {"processor", machine.processor}, {"system", machine.system}};
   object.update(model::hierarchy_json(machine.hierarchy));
@@ -76,12 +81,12 @@ int show_json(const Machine& machine, Context& context) {
                      {"compiler", build.compiler},
                      {"compiler_flags", build.compiler_flags},
                      {"counters", findings_json(find_counters())},
-                     {"meters", findings_json(find_watt_meters())}});
+                     {"meters", findings_json(find_watt_meters(meter_config))}});
   context.out << object.dump(2) << '\n';
   return kExitOk;
 }
 
-int show_text(const Machine& machine, Context& context) {
+int show_text(const Machine& machine, const nlohmann::json& meter_config, Context& context) {
   std::ostream& out = context.out;
   const BuildFacts& build = build_facts();
   const Hierarchy& hierarchy = machine.hierarchy;
@@ -99,18 +104,22 @@ int show_text(const Machine& machine, Context& context) {
   if (!machine.governor.empty()) out << fmt::format("governor    {}\n", machine.governor);
   out << fmt::format("program     {} by {}\n", build.commit, build.compiler);
   print_findings(out, "counters", find_counters());
-  print_findings(out, "meters", find_watt_meters());
+  print_findings(out, "meters", find_watt_meters(meter_config));
   return kExitOk;
 }
 
 const CommandRegistration registration{
     "info", "what machine, caches, instruction sets, counters and meters were found",
     [](CLI::App& app) -> Action {
-      auto json = std::make_shared<bool>(false);
-      app.add_flag("--json", *json, "one JSON object");
-      return [json](Context& context) {
+      auto options = std::make_shared<Options>();
+      app.add_option("--meter-config", options->meter_config,
+                     "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      app.add_flag("--json", options->json, "one JSON object");
+      return [options](Context& context) {
+        const nlohmann::json meter_config = read_meter_config(options->meter_config);
         const Machine machine = read_machine();
-        return *json ? show_json(machine, context) : show_text(machine, context);
+        return options->json ? show_json(machine, meter_config, context)
+                             : show_text(machine, meter_config, context);
       };
     }};
 

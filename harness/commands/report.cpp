@@ -33,6 +33,7 @@ constexpr const char* kPython = "/usr/bin/python3";
 struct Options {
   std::vector<std::string> files, only;
   std::string out = "report.html", figures;
+  bool flagged_energies = false;
 };
 
 /// results/report/report.py of the sources this was built from, else the installed one.
@@ -94,6 +95,7 @@ int report(const Options& options, Context& context) {
   const AdviceFile advice(options.files);
   std::vector<std::string> command{kPython, find_script(), options.out, "--advice", advice.path()};
   if (!options.figures.empty()) command.insert(command.end(), {"--figures", options.figures});
+  if (options.flagged_energies) command.push_back("--flagged-energies");
   for (const std::string& name : options.only) command.insert(command.end(), {"--only", name});
   command.insert(command.end(), options.files.begin(), options.files.end());
   context.out << std::flush;
@@ -108,6 +110,8 @@ const CommandRegistration registration{
       app.add_option("-o,--out", options->out, "the page")->capture_default_str();
       app.add_option("--figures", options->figures, "folder for every figure as SVG and PNG");
       app.add_option("--only", options->only, "only this figure; may be given again");
+      app.add_flag("--flagged-energies", options->flagged_energies,
+                   "show energies with quality flags as well (under_sampled, stuck ...)");
       return [options](Context& context) { return report(*options, context); };
     }};
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "harness/model/fit.h"
+#include "harness/record/energy_quality.h"
 #include "kernels/random.h"
 
 namespace mlpwatt::model {
@@ -53,9 +54,13 @@ struct Recorded {
   std::vector<double> values, window_errors;
 };
 
-bool counts(const Row& row, const std::string& quantity) {
-  return row.text("status") == "ok" && row.real(quantity) > 0;
-}
+/// Which column is compared, and of which runs.
+struct Asked {
+  const std::string& quantity;
+  bool flagged_energies;
+  bool counts(const Row& row) const { return row.text("status") == "ok" && value(row) > 0; }
+  double value(const Row& row) const { return unflagged_real(row, quantity, flagged_energies); }
+};
 
 std::string name_and_batch(const Row& row) {
   const std::int64_t batch = row.integer("batch");
@@ -75,10 +80,10 @@ std::string variant_of(const Row& row, const std::string& column) {
 /// The columns of kVariants that tell a file's runs of one name and batch apart.
 using Splits = std::map<std::string, std::set<std::string>>;
 
-void find_splits(const Contents& contents, const std::string& quantity, Splits& splits) {
+void find_splits(const Contents& contents, const Asked& asked, Splits& splits) {
   std::map<std::string, std::map<std::string, std::string>> first;
   for (const Row& row : contents.rows(runs_table())) {
-    if (!counts(row, quantity)) continue;
+    if (!asked.counts(row)) continue;
     const std::string key = name_and_batch(row);
     for (const std::string column : kVariants)
       if (first[key].emplace(column, variant_of(row, column)).first->second != variant_of(row, column))
@@ -86,12 +91,11 @@ void find_splits(const Contents& contents, const std::string& quantity, Splits& 
   }
 }
 
-std::map<std::string, Recorded> collect(const Contents& contents, const std::string& quantity,
-                                        const Splits& splits) {
+std::map<std::string, Recorded> collect(const Contents& contents, const Asked& asked, const Splits& splits) {
   std::map<std::string, Recorded> found;
   for (const Row& row : contents.rows(runs_table())) {
-    if (!counts(row, quantity)) continue;
-    const double value = row.real(quantity);
+    if (!asked.counts(row)) continue;
+    const double value = asked.value(row);
     std::string key = name_and_batch(row);
     if (const auto split = splits.find(key); split != splits.end())
       for (const std::string& column : split->second) key += " " + column + " " + variant_of(row, column);
@@ -161,14 +165,15 @@ double student_p(double t, double freedom) {
   return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t));
 }
 
-Comparison compare(const Contents& a, const Contents& b, const std::string& quantity) {
+Comparison compare(const Contents& a, const Contents& b, const std::string& quantity, bool flagged_energies) {
   Comparison comparison;
   comparison.quantity = quantity;
   if (!runs_table().has(quantity)) return comparison;
   comparison.unit = runs_table().columns()[runs_table().index(quantity)].unit;
+  const Asked asked{quantity, flagged_energies};
   Splits splits;
-  for (const Contents* contents : {&a, &b}) find_splits(*contents, quantity, splits);
-  const auto left = collect(a, quantity, splits), right = collect(b, quantity, splits);
+  for (const Contents* contents : {&a, &b}) find_splits(*contents, asked, splits);
+  const auto left = collect(a, asked, splits), right = collect(b, asked, splits);
   for (const auto& [name, recorded] : left) {
     const auto other = right.find(name);
     if (other == right.end()) continue;

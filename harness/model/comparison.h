@@ -38,7 +38,9 @@ struct Comparison {
 /// fewer than three repetitions its error is that of the windows themselves (their 95 % interval), which
 /// misses drift between windows.
 /// @param quantity step_s, step_energy_j_measured or step_energy_j_modelled
-Comparison compare(const Contents& a, const Contents& b, const std::string& quantity);
+/// @param flagged_energies take those as well
+Comparison compare(const Contents& a, const Contents& b, const std::string& quantity,
+                   bool flagged_energies = false);
 
 /// Two-sided p of Student's t with `freedom` degrees of freedom.
 double student_p(double t, double freedom);

@@ -12,6 +12,7 @@
 
 #include "harness/model/fit.h"
 #include "harness/model/training_runs.h"
+#include "harness/record/energy_quality.h"
 #include "harness/text.h"
 #include "kernels/random.h"
 
@@ -73,7 +74,7 @@ Probes collect(const Contents& contents, std::int64_t machine_row, const std::st
         one.loads = more.value("loads_per_step", 0.0);
       }
     }
-    if (!energy.empty()) one.joules = row.real(energy);
+    if (!energy.empty()) one.joules = unflagged_real(row, energy);
     one.bytes_per_step = static_cast<double>(std::max<std::int64_t>(0, row.integer("compulsory_read_bytes")));
     one.flops =
         static_cast<double>(std::max<std::int64_t>(0, row.integer("flops"))) / (arithmetic ? team : 1);
@@ -304,7 +305,8 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
     if (!energy.empty() || !runs_table().has(column)) continue;
-    if (std::any_of(runs.begin(), runs.end(), [&](const Row& row) { return row.real(column) > 0; }))
+    if (std::any_of(runs.begin(), runs.end(),
+                    [&](const Row& row) { return unflagged_real(row, column) > 0; }))
       energy = column, findings.energy_provenance = provenance;
   }
   const Probes probes = collect(contents, findings.machine_row, energy);

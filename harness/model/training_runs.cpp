@@ -8,6 +8,7 @@
 
 #include "cpu/mlp/traffic.h"
 #include "harness/model/fit.h"
+#include "harness/record/energy_quality.h"
 #include "kernels/dataset.h"
 #include "kernels/dataset_parts.h"
 
@@ -66,12 +67,11 @@ void read_counters(TrainingRun& run, const Row& row, double line_bytes) {
 }
 
 void read_energy(TrainingRun& run, const Row& row, bool flagged) {
-  const std::string& quality = row.text("energy_quality");
-  if (!flagged && !quality.empty() && quality != "ok") return;
   for (const std::string provenance : {"measured", "modelled"}) {
     const std::string column = "step_energy_j_" + provenance;
     if (!runs_table().has(column)) continue;
-    if (const double joules = row.real(column); joules > 0) run.energy_j[provenance] = joules;
+    if (const double joules = unflagged_real(row, column, flagged); joules > 0)
+      run.energy_j[provenance] = joules;
   }
 }
 

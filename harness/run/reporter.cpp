@@ -38,11 +38,16 @@ Run aggregate(const std::vector<Run>& runs, const std::string& statistic, bool k
   result.cpu_accumulated_time = scale * over([](const Run& run) {
                                   return run.cpu_accumulated_time / static_cast<double>(run.iterations);
                                 });
-  for (auto& [name, counter] : result.counters)
-    counter.value = over([&, key = name](const Run& run) {
-      const auto found = run.counters.find(key);
-      return found == run.counters.end() ? std::nan("") : found->second.value;
-    });
+  // over the runs that have it: a flagged energy is none
+  for (const Run& run : runs) result.counters.insert(run.counters.begin(), run.counters.end());
+  for (auto& [name, counter] : result.counters) {
+    std::vector<double> values;
+    for (const Run& run : runs)
+      if (const auto found = run.counters.find(name);
+          found != run.counters.end() && !std::isnan(found->second.value))
+        values.push_back(found->second.value);
+    counter.value = value_of(summarise(values), statistic);
+  }
   // a spread of nothing over nothing; JSON has no word for it
   if (!keep_nan)
     std::erase_if(result.counters, [](const auto& entry) { return std::isnan(entry.second.value); });

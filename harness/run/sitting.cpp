@@ -10,6 +10,7 @@
 #include <ostream>
 
 #include "harness/protocol/order.h"
+#include "harness/record/energy_quality.h"
 #include "harness/run/progress.h"
 #include "harness/run/reporter.h"
 #include "harness/text.h"
@@ -82,9 +83,10 @@ std::vector<std::pair<std::string, std::string>> shown_counters() {
 
 void set_counters(benchmark::State& state, const Row& row) {
   for (const auto& [name, column] : shown_counters())
-    if (const double value = row.real(column); !std::isnan(value)) state.counters[name] = value;
-  state.SetLabel(fmt::format("{} {} thread(s)", row.text("isa"),
-                             row.integer("threads") == kAbsentInteger ? 0 : row.integer("threads")));
+    if (const double value = unflagged_real(row, column); !std::isnan(value)) state.counters[name] = value;
+  state.SetLabel(fmt::format("{} {} thread(s){}", row.text("isa"),
+                             row.integer("threads") == kAbsentInteger ? 0 : row.integer("threads"),
+                             energy_is_flagged(row) ? " energy:" + row.text("energy_quality") : ""));
 }
 
 }  // namespace

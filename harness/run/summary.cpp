@@ -7,21 +7,17 @@
 #include <map>
 
 #include "harness/protocol/statistics.h"
+#include "harness/record/energy_quality.h"
 #include "harness/text.h"
 
 namespace mlpwatt {
 namespace {
 
-/// Flagged energies are no headline numbers; their flags stand under quality.
-double value_of_row(const Row& row, const std::string& column) {
-  if (column.starts_with("step_energy_") && row.text("energy_quality") != "ok") return kAbsentReal;
-  return row.real(column);
-}
-
 double median_of(const std::vector<const Row*>& rows, const char* column) {
   std::vector<double> values;
   for (const Row* row : rows)
-    if (const double value = value_of_row(*row, column); !std::isnan(value)) values.push_back(value);
+    // flagged energies are no headline numbers; their flags stand under quality
+    if (const double value = unflagged_real(*row, column); !std::isnan(value)) values.push_back(value);
   return summarise(values).median;
 }
 
@@ -115,8 +111,7 @@ std::string summary_table(const std::vector<Row>& rows) {
     std::vector<std::string> flags;
     for (const Row* each : group) {
       flags.push_back(each->text("quality"));
-      if (const std::string& energy = each->text("energy_quality"); !energy.empty() && energy != "ok")
-        flags.push_back("energy:" + energy);
+      if (energy_is_flagged(*each)) flags.push_back("energy:" + each->text("energy_quality"));
     }
     line.push_back(joined(flags));
     lines.push_back(line);
@@ -135,8 +130,9 @@ std::string summary_of_trouble(const std::vector<Row>& rows) {
   }
   std::map<std::string, std::vector<std::string>> flagged;
   for (const Row& row : rows)
-    if (const std::string& quality = row.text("energy_quality"); !quality.empty() && quality != "ok")
-      flagged[quality + (row.text("energy_reason").empty() ? "" : ": " + row.text("energy_reason"))]
+    if (energy_is_flagged(row))
+      flagged[row.text("energy_quality") +
+              (row.text("energy_reason").empty() ? "" : ": " + row.text("energy_reason"))]
           .push_back(row.text("name"));
   // one line a kind of trouble: a slow meter flags every run of a quick suite
   for (const auto& [what, names] : flagged)

@@ -74,6 +74,8 @@ def provenance_table(results):
     line("time per step", "measured", ok.number("step_s"))
     for provenance in ("measured", "modelled"):
         line("energy per step", provenance, ok.number(f"step_energy_j_{provenance}"))
+    if results.energies_left_out:
+        rows.append(["energy per step", "flagged, left out (--flagged-energies)", results.energies_left_out])
     for provenance in ("measured", "simulated"):
         line("cache misses (L1)", provenance, ok.number(f"l1_miss_{provenance}"))
     line("FLOPs, bytes, working sets", "computed", ok.number("flops"))

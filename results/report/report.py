@@ -62,12 +62,14 @@ def main(argv):
     parser.add_argument("--figures", help="folder for the SVG and PNG files")
     parser.add_argument("--advice", help="JSON: what the files' models advise")
     parser.add_argument("--only", action="append", help="a figure's name; may be given again")
+    parser.add_argument("--flagged-energies", action="store_true",
+                        help="show energies with quality flags as well")
     options = parser.parse_args(argv)
     for path in options.files:
         if not os.path.exists(path):
             raise SystemExit(f"{path}: no such file")
     try:
-        results = Results(options.files)
+        results = Results(options.files, options.flagged_energies)
     except OSError as error:
         raise SystemExit(f"cannot read: {error}") from None
     if options.figures:

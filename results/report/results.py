@@ -8,6 +8,8 @@ import numpy as np
 
 ABSENT = -9223372036854775806
 LEVELS = ("L1", "L2", "L3")
+# Columns of /runs that follow from the meters' readings begin so.
+ENERGY_COLUMNS = ("energy_", "step_energy_", "power_w_", "idle_power_w_")
 
 
 class NotHere(Exception):
@@ -82,7 +84,7 @@ class Results:
     TABLES = ("runs", "machine", "meters", "samples", "curves", "energies", "model", "model_tests", "model_predictions")
     REFERENCES = {"machine_row": "machine", "meter_row": "meters", "run_row": "runs"}
 
-    def __init__(self, paths):
+    def __init__(self, paths, flagged_energies=False):
         self.paths = list(paths)
         parts = {name: [] for name in self.TABLES}
         base = collections.Counter()
@@ -105,7 +107,19 @@ class Results:
                     base[name] += tables[name].rows
         for name in self.TABLES:
             setattr(self, name, _join(parts[name]))
+        self.energies_left_out = 0 if flagged_energies else self._leave_out_flagged_energies()
         self._merge_machines()
+
+    def _leave_out_flagged_energies(self):
+        """Flagged energies (under_sampled, stuck ...) become absent in /runs. Returns how many runs had one."""
+        quality = self.runs.text("energy_quality")
+        flagged = (quality != "") & (quality != "ok")
+        had = np.zeros(len(self.runs), dtype=bool)
+        for name, values in self.runs._columns.items():
+            if name.startswith(ENERGY_COLUMNS) and values.dtype != object:
+                had |= flagged & np.isfinite(values)
+                values[flagged] = np.nan
+        return int(np.count_nonzero(had & (self.runs.text("status") == "ok")))
 
     def _merge_machines(self):
         """The same machine described twice (its memory or governor changed) counts once."""

@@ -15,6 +15,7 @@
 #include "tests/harness/program.h"
 #include "tests/meters/trees.h"
 #include "tests/support/http_server.h"
+#include "tests/support/nvml_fixture.h"
 
 namespace mlpwatt::testing {
 namespace {
@@ -96,6 +97,34 @@ TEST_F(MeteredRun, AWindowLastsUntilTheSlowestMeterHasBeenReadTenTimes) {
   EXPECT_LT(row().real("duration_s"), 0.9);
   EXPECT_THAT(row().text("energy_quality"), HasSubstr("under_sampled"));
   EXPECT_FALSE(std::isnan(row().real("energy_j_measured"))) << "stored with its flag";
+}
+
+TEST_F(MeteredRun, GoogleBenchmarksFormatShowsNoFlaggedEnergy) {
+  const Tree tree;
+  tree.write("sys/class/hwmon/hwmon0/name", "power_meter");
+  tree.write("sys/class/hwmon/hwmon0/power1_input", "100000000");
+  const auto shown = [&](const std::string& meters) {
+    const Outcome outcome = measure(meters, {{"hwmon", {{"root", tree.root()}, {"poll_s", 0.1}}}},
+                                    {"--window-s", "0.3", "--max-window-s", "0.5", "--idle-s", "0",
+                                     "--benchmark_format=json", "--benchmark_repetitions=2"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()["benchmarks"];
+  };
+  const auto flagged = shown("hwmon");
+  EXPECT_THAT(row().text("energy_quality"), HasSubstr("under_sampled"));
+  EXPECT_GT(row().real("step_energy_j_measured"), 0) << "stored";
+  for (const auto& entry : flagged)
+    for (const auto& [key, value] : entry.items()) {
+      EXPECT_THAT(key, ::testing::Not(HasSubstr("energy_j"))) << entry["name"];
+      EXPECT_THAT(key, ::testing::Not(HasSubstr("power_w"))) << entry["name"];
+    }
+  EXPECT_THAT(flagged.at(0)["label"].get<std::string>(), HasSubstr("energy:under_sampled"));
+  const auto others = shown("estimate");
+  const Contents contents = read_file(file());
+  for (std::size_t i = 0; i < 2; ++i)
+    EXPECT_EQ(others.at(i).contains("step_energy_j_modelled"),
+              contents.rows(runs_table()).at(2 + i).text("energy_quality") == "ok")
+        << "unflagged ones are shown";
 }
 
 TEST_F(MeteredRun, WithoutAnInstrumentTheModelSaysSo) {
@@ -224,6 +253,20 @@ TEST(CalibrateCommand, NamesWhatItCannotDo) {
   const Outcome nowhere = run({"calibrate", "http_json"});
   EXPECT_EQ(nowhere.status, 1);
   EXPECT_THAT(nowhere.err, HasSubstr("--meter-config"));
+}
+
+TEST(CalibrateCommand, RefusesMetersThatItsLoadDoesNotReach) {
+  const TemporaryFolder folder;
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 200);
+  const std::string path = folder.path("meters.json");
+  std::ofstream(path) << nlohmann::json{{"nvml", {{"library", nvml.path}}}};
+  for (const char* name : {"nvml", "nvml:energy"}) {
+    const Outcome refused = run({"calibrate", name, "--meter-config", path, "--seconds", "1", "--dry-run"});
+    EXPECT_EQ(refused.status, 2) << name << refused.out;
+    EXPECT_THAT(refused.err, HasSubstr(std::string(name) + " measures GPUs only (gpu:GPU-aa"));
+    EXPECT_EQ(refused.error_lines(), 1u) << refused.err;
+  }
 }
 
 TEST(CalibrateCommand, MeasuresWhatTheSamplerCosts) {

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
 
 namespace mlpwatt::testing {
 namespace {
@@ -274,6 +277,28 @@ TEST(Program, InfoAsJsonNamesTheMachine) {
     EXPECT_NE(source["status"], "");
     EXPECT_NE(source["detail"], "") << source["name"];
   }
+}
+
+TEST(Program, InfoTakesAMeterConfiguration) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("meters.json");
+  const std::string log = folder.path("power.csv");
+  std::ofstream(log) << "timestamp,node,watts\n";
+  std::ofstream(path) << nlohmann::json{{"csv_log", {{"path", log}, {"node", "n1"}}}};
+  const auto status_of = [](const Outcome& outcome) -> std::string {
+    const nlohmann::json info = outcome.json();
+    for (const auto& meter : info["meters"])
+      if (meter["name"] == "csv_log") return meter["status"];
+    return "";
+  };
+  const Outcome without = run({"info", "--json"}), with = run({"info", "--json", "--meter-config", path});
+  ASSERT_EQ(with.status, 0) << with.err;
+  EXPECT_EQ(status_of(without), "not configured");
+  EXPECT_EQ(status_of(with), "found");
+  EXPECT_THAT(run({"info", "--meter-config", path}).out, HasSubstr(log));
+  const Outcome nowhere = run({"info", "--meter-config", folder.path("none.json")});
+  EXPECT_EQ(nowhere.status, 2);
+  EXPECT_THAT(nowhere.err, HasSubstr("none.json"));
 }
 
 TEST(Program, ListAsJsonIsComplete) {

@@ -293,6 +293,38 @@ TEST_F(Report, PoorFilesStillGiveAPage) {
   }
 }
 
+TEST_F(Report, FlaggedEnergiesStayOutUnlessAskedFor) {
+  Contents contents = read_file(full("full.h5"));
+  int flagged = 0;
+  for (Row& row : contents.rows(runs_table())) {
+    row.set("step_energy_j_measured", 100 * row.real("step_s"));
+    row.set("energy_quality", row.text("family") == "cpu/mlp_train" ? "under_sampled" : "ok");
+    flagged += row.text("energy_quality") != "ok";
+  }
+  ASSERT_GT(flagged, 0);
+  write_file(folder_.path("flagged.h5"), contents);
+  const auto page_of = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"report", folder_.path("flagged.h5"),  "-o", folder_.path("flagged.html"),
+                                   "--only", "study2_datum_by_parameters"};
+    words.insert(words.end(), more.begin(), more.end());
+    EXPECT_EQ(run(words).status, 0);
+    std::ostringstream text;
+    text << std::ifstream(folder_.path("flagged.html")).rdbuf();
+    return text.str();
+  };
+  const std::string runs = "<td class=\"n\">" + std::to_string(flagged) + "</td>";
+  const std::string left_out = "flagged, left out (--flagged-energies)</td>" + runs;
+  const std::string without = page_of({}), with = page_of({"--flagged-energies"});
+  EXPECT_NE(without.find(left_out), std::string::npos) << without;
+  EXPECT_EQ(with.find("left out (--flagged"), std::string::npos);
+  // the cost of a training datum falls back to seconds
+  const Shell units = shell("cd " + source("results/report") + " && /usr/bin/python3 -c 'import results; " +
+                            "f=[\"" + folder_.path("flagged.h5") + "\"]; " +
+                            "print(*(results.cost_per_datum(results.Results(f, a).training())[1] " +
+                            "for a in (False, True)))'");
+  EXPECT_EQ(units.out, "s J\n");
+}
+
 TEST_F(Report, TwoMachinesAreKeptApart) {
   write_full_file(folder_.path("b.h5"), "berta", 2 << 20);
   const auto made = run({"report", full("full.h5"), folder_.path("b.h5"), "-o", folder_.path("two.html"),

@@ -103,6 +103,29 @@ TEST(Compare, EqualFilesShowNoDifference) {
   EXPECT_LE(claimed, 4);  // of 200
 }
 
+TEST(Compare, FlaggedEnergiesStayOutUnlessAskedFor) {
+  Contents a = recorded(1, 0.02, 3, 1), b = recorded(1, 0.02, 3, 2);
+  for (Contents* side : {&a, &b})
+    for (Row& row : side->rows(runs_table())) {
+      row.set("step_energy_j_measured", 100 * row.real("step_s"));
+      row.set("energy_quality", row.text("name") == "cpu/gemm/nn/7" ? "under_sampled" : "ok");
+    }
+  const std::string quantity = "step_energy_j_measured";
+  EXPECT_EQ(compare(a, b, quantity).configurations.size(), 39u);
+  EXPECT_EQ(compare(a, b, quantity, true).configurations.size(), 40u);
+  EXPECT_EQ(compare(a, b, "step_s").configurations.size(), 40u) << "their times are good";
+  const mlpwatt::testing::TemporaryFolder folder;
+  write_file(folder.path("a.h5"), a);
+  write_file(folder.path("b.h5"), b);
+  const auto counted = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"compare", folder.path("a.h5"), folder.path("b.h5"), "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words).json()["comparisons"].at(1)["configurations"];
+  };
+  EXPECT_EQ(counted({}), 39);
+  EXPECT_EQ(counted({"--flagged-energies"}), 40);
+}
+
 TEST(Compare, TheCommandSaysWhatCannotBeCompared) {
   const mlpwatt::testing::TemporaryFolder folder;
   write_file(folder.path("a.h5"), recorded(1, 0.02, 3, 1));

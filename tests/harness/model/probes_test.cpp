@@ -142,6 +142,23 @@ TEST(Probes, ACapacityWithoutAStepIsADisagreement) {
   for (const LevelFinding& level : shorter.levels) EXPECT_EQ(level.disagreement, "") << level.level;
 }
 
+TEST(Probes, FlaggedEnergiesStayOut) {
+  Contents contents = probed(512 << 10, true);
+  std::vector<Row>& runs = contents.rows(runs_table());
+  for (std::size_t i = 0; i < runs.size(); i += 3) {
+    runs[i].set("step_energy_j_measured", 1e6);
+    runs[i].set("energy_quality", "stuck");
+  }
+  const ProbeFindings some = find_hierarchy(contents, "memory");
+  EXPECT_EQ(some.energy_provenance, "measured");
+  EXPECT_NEAR(some.levels[1].j_per_byte.value, 2e-10, 2e-11);
+  EXPECT_NEAR(some.levels[1].j_per_byte.high95, 2e-10, 4e-11);
+  for (Row& row : runs) row.set("energy_quality", "stuck");
+  const ProbeFindings none = find_hierarchy(contents, "memory");
+  EXPECT_EQ(none.energy_provenance, "");
+  EXPECT_TRUE(std::isnan(none.levels[1].j_per_byte.value));
+}
+
 TEST(Probes, TheCommandAndItsHierarchy) {
   const mlpwatt::testing::TemporaryFolder folder;
   write_file(folder.path("p.h5"), probed(256 << 10, false));

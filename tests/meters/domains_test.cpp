@@ -1,0 +1,111 @@
+// What energies of several domains say together: their sum, the node's rest, and the level of methodology.
+
+#include "meters/domains.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace mlpwatt::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+ChannelEnergy energy_of(const std::string& domain, double joules, double uncertainty_j = 1) {
+  ChannelEnergy energy;
+  energy.meter = domain == "node" ? "bmc" : "powercap";
+  energy.channel.domain = domain;
+  energy.channel.parent = domain == "node" ? "" : "node";
+  energy.gross.joules = energy.net.joules = joules;
+  energy.gross.sampling_j = energy.net.sampling_j = uncertainty_j;
+  energy.gross.seconds = energy.net.seconds = 10;
+  energy.gross.distinct_updates = 100;
+  return energy;
+}
+
+// ---- the node's rest --------------------------------------------------------------------------
+
+TEST(RestOfNode, IsTheNodeWithoutTheDomainsInside) {
+  const auto rest = rest_of_node(
+      {energy_of("node", 1000, 4), energy_of("package0", 300, 2), energy_of("package1", 200, 2)});
+  ASSERT_TRUE(rest);
+  EXPECT_EQ(rest->channel.domain, "rest");
+  EXPECT_EQ(rest->channel.parent, "node");
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 500);
+  EXPECT_DOUBLE_EQ(rest->gross.sampling_j, std::sqrt(16 + 4 + 4.0));
+  EXPECT_EQ(flags_text(rest->gross.flags), "ok");
+}
+
+TEST(RestOfNode, MayBeNegativeWithinItsErrorOnly) {
+  // the standard uncertainty of the rest is sqrt(3 * 3^2) J = 5.2 J
+  const auto rest = [](double node_j) {
+    return *rest_of_node(
+        {energy_of("node", node_j, 3), energy_of("package0", 300, 3), energy_of("package1", 200, 3)});
+  };
+  EXPECT_DOUBLE_EQ(rest(490).gross.joules, -10);
+  EXPECT_EQ(flags_text(rest(490).gross.flags), "ok");
+  const ChannelEnergy wrong = rest(489);
+  EXPECT_EQ(flags_text(wrong.gross.flags), "exceeds_node");
+  EXPECT_EQ(flags_text(wrong.net.flags), "exceeds_node");
+  EXPECT_THAT(wrong.gross.reason, HasSubstr("bmc: the domains inside the node add up to more"));
+}
+
+TEST(RestOfNode, NeedsANodeAndSomethingInsideIt) {
+  EXPECT_FALSE(rest_of_node({energy_of("node", 1000)}));
+  EXPECT_FALSE(rest_of_node({energy_of("package0", 300), energy_of("package1", 200)}));
+  EXPECT_FALSE(rest_of_node({}));
+}
+
+// ---- EE HPC WG levels -------------------------------------------------------------------------
+
+struct Instrument {
+  ReadingKind kind = ReadingKind::kEnergyCounter;
+  double accuracy = 0.01, seconds = 60, interval_s = 0.1;
+  std::string source = "data sheet", domain = "node";
+  Provenance provenance = Provenance::kMeasured;
+  unsigned flags = 0;
+};
+
+int level_of(const Instrument& instrument) {
+  ChannelEnergy energy = energy_of(instrument.domain, 1000);
+  energy.channel.kind = instrument.kind;
+  energy.channel.provenance = instrument.provenance;
+  energy.channel.accuracy_relative = instrument.accuracy;
+  energy.channel.accuracy_source = instrument.source;
+  energy.gross.seconds = instrument.seconds;
+  energy.gross.distinct_updates = std::llround(instrument.seconds / instrument.interval_s);
+  energy.gross.flags = instrument.flags;
+  return ee_hpc_wg_level(energy);
+}
+
+TEST(EeHpcWgLevel, FollowsKindAccuracyAndInterval) {
+  constexpr ReadingKind kInstant = ReadingKind::kInstantPower, kAverage = ReadingKind::kAveragePower;
+  EXPECT_EQ(level_of({}), 3);
+  EXPECT_EQ(level_of({.accuracy = 0.015}), 2);
+  EXPECT_EQ(level_of({.kind = kInstant}), 2) << "watts are no energy counter";
+  EXPECT_EQ(level_of({.kind = kAverage, .accuracy = 0.02, .interval_s = 1}), 2);
+  EXPECT_EQ(level_of({.accuracy = 0.03}), 1);
+  EXPECT_EQ(level_of({.seconds = 600, .interval_s = 2}), 1);
+  EXPECT_EQ(level_of({.accuracy = 0.05, .seconds = 600, .interval_s = 60}), 1);
+}
+
+TEST(EeHpcWgLevel, IsNoneWithoutEnoughOfEverything) {
+  EXPECT_EQ(level_of({.accuracy = 0.06}), 0);
+  EXPECT_EQ(level_of({.seconds = 59}), 0);
+  EXPECT_EQ(level_of({.seconds = 60, .interval_s = 7}), 0) << "9 updates";
+  EXPECT_EQ(level_of({.seconds = 1000, .interval_s = 70}), 0);
+  EXPECT_EQ(level_of({.domain = "package0"}), 0) << "not the whole node";
+  EXPECT_EQ(level_of({.provenance = Provenance::kModelled}), 0);
+  EXPECT_EQ(level_of({.flags = kDropout}), 0);
+}
+
+TEST(EeHpcWgLevel, AnAccuracyThatNobodyStatesSatisfiesNone) {
+  EXPECT_EQ(level_of({.accuracy = 0}), 0);
+  for (const char* source : {"assumed", "assumed: DCMI states none", "assumed: Redfish states none here",
+                             "assumed: that of the BMC or RAPL behind it is not known here"})
+    EXPECT_EQ(level_of({.source = source}), 0) << source;
+}
+
+}  // namespace
+}  // namespace mlpwatt::testing
