@@ -239,7 +239,7 @@ transcripts: build ## renew the transcripts in README.md and results/SCHEMA.md b
 
 # --- prove
 test: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## set up, build, run all tests (< 10 minutes on 2 cores)
-	@tests/run.sh $(BUILD) --gtest_filter='-Soak*' $(ARGS)
+	@MLPWATT_TEST_JOBS=$(or $(MLPWATT_TEST_JOBS),2) tests/run.sh $(BUILD) --gtest_filter='-Soak*' $(ARGS)
 soak: $(BUILD)/mlpwatt $(BUILD)/mlpwatt_tests ## the long proofs: hundreds of kills, hours of waveforms
 	@tests/run.sh $(BUILD) --gtest_filter='Soak*' $(ARGS)
 

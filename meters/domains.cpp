@@ -25,7 +25,7 @@ std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, P
   std::vector<std::size_t> best;  // of each domain
   for (std::size_t i = 0; i < energies.size(); ++i) {
     const Channel& channel = energies[i].channel;
-    if (channel.provenance != provenance || channel.domain == without) continue;
+    if (channel.provenance != provenance || channel.domain == without || !channel.summable) continue;
     const auto known = std::find_if(best.begin(), best.end(), [&](std::size_t j) {
       return energies[j].channel.domain == channel.domain;
     });

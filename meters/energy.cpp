@@ -348,6 +348,8 @@ Idle idle_power(const std::vector<Energy>& idle_times) {
   double variance = 0;
   for (const Energy& energy : idle_times) {
     if (std::isnan(energy.joules) || energy.flags & (kStuck | kLost)) continue;
+    // worth having, but whoever subtracts it is to know
+    idle.flags |= energy.flags & (kUnderSampled | kDropout | kOutOfRange);
     watts.push_back(energy.mean_w());
     variance += square(energy.random_j() / energy.seconds);
   }

@@ -100,7 +100,7 @@ bool stood_still(const Series& series, const Interval& idle, const Interval& win
 struct Idle {
   double watts = std::numeric_limits<double>::quiet_NaN();
   double random_w = 0;  ///< standard uncertainty without the accuracy class; drift between the two included
-  unsigned flags = 0;
+  unsigned flags = 0;   ///< idle_drift, and those of the idle times that the energy above idle inherits
 };
 Idle idle_power(const std::vector<Energy>& idle_times);
 

@@ -37,6 +37,14 @@ MeterFinding finding_of(const MeterEntry& entry, const MeterProbe& probe) {
   return {entry.name, entry.summary, to_string(probe.state), probe.detail, probe.remedy};
 }
 
+/// Whether there is an instrument whose energy is that of the machine, or a part of it.
+bool any_summable(const std::vector<std::unique_ptr<Meter>>& meters) {
+  return std::any_of(meters.begin(), meters.end(), [](const auto& meter) {
+    return std::any_of(meter->channels().begin(), meter->channels().end(),
+                       [](const Channel& channel) { return channel.summable; });
+  });
+}
+
 /// The energy a clipped idle time cost: what happened outside it is not its business.
 Energy idle_energy(Series series, const Interval& idle) {
   const Channel& channel = series.channel;
@@ -103,7 +111,7 @@ PowerSession::PowerSession(const PowerOptions& options) : asked_idle_s_(options.
       const bool named = std::any_of(wanted.begin(), wanted.end(), names_it);
       if (!named && !automatic) continue;
       // A model beside an instrument would only confuse, unless asked for by name.
-      if (automatic && fallback && !meters.empty()) continue;
+      if (automatic && fallback && any_summable(meters)) continue;
       MeterProbe probe = entry.open(section_of(options.config, entry.name));
       findings_.push_back(finding_of(entry, probe));
       if (named && probe.state != MeterProbe::State::kFound)
@@ -158,7 +166,15 @@ double PowerSession::slowest_period_s() const {
 double PowerSession::idle_s() const {
   if (asked_idle_s_ >= 0) return asked_idle_s_;
   if (!active()) return 0;
-  return modelled_only() ? 0 : std::clamp(10 * slowest_period_s(), kLeastIdle_s, kMostIdle_s);
+  return modelled_only() ? 0 : measured_idle_s();
+}
+
+double PowerSession::measured_idle_s() const {
+  // what is averaged at its begin is of before
+  double needed_s = 0;
+  for (const Channel& channel : channels_)
+    needed_s = std::max(needed_s, channel.averaging_s + kLeastUpdates * channel.update_period_s);
+  return std::clamp(needed_s, kLeastIdle_s, kMostIdle_s);
 }
 
 void PowerSession::be_idle(double seconds) {
@@ -179,7 +195,7 @@ void PowerSession::be_idle(double seconds) {
 void PowerSession::be_idle_once() {
   if (!active() || !sitting_idle_.empty()) return;
   const bool ended = std::exchange(ended_, false);
-  be_idle(modelled_only() ? kModelIdle_s : std::clamp(10 * slowest_period_s(), kLeastIdle_s, kMostIdle_s));
+  be_idle(modelled_only() ? kModelIdle_s : measured_idle_s());
   ended_ = ended;
   const Interval idle = idle_before_.back();
   idle_before_.clear();
@@ -263,7 +279,8 @@ double PowerSession::relative_uncertainty() const {
       energies(sampler_->series(window_.begin_s - 10 * slowest_period_s()), so_far, {});
   std::optional<TotalEnergy> total = total_energy(now, Provenance::kMeasured);
   if (!total) total = total_energy(now, Provenance::kModelled);
-  if (!total || !(total->gross.joules > 0) || total->gross.distinct_updates < kLeastUpdates)
+  if (!total) return 0;  // nothing that could be summed: no longer window makes it so
+  if (!(total->gross.joules > 0) || total->gross.distinct_updates < kLeastUpdates)
     return std::numeric_limits<double>::infinity();
   return total->gross.random_j() / total->gross.joules;
 }

@@ -80,8 +80,8 @@ class PowerSession {
   const std::vector<MeterFinding>& findings() const { return findings_; }
   /// Longest update period of any channel.
   double slowest_period_s() const;
-  /// Idle time around every window: as asked for; by default 10 updates of the slowest meter, within
-  /// 1 and 30 s, and none around windows that only a model looks at.
+  /// Idle time around every window: as asked for; by default 10 updates of the slowest meter past its
+  /// averaging, within 1 and 30 s, and none around windows that only a model looks at.
   double idle_s() const;
 
   /// Sleeps and looks on. The idle time counts for the next window, and for the one just ended.
@@ -111,6 +111,7 @@ class PowerSession {
 
  private:
   void start(std::vector<std::unique_ptr<Meter>> meters);
+  double measured_idle_s() const;
   std::vector<ChannelEnergy> energies(const std::vector<Series>& series, const Interval& window,
                                       const std::vector<Interval>& idle) const;
   std::unique_ptr<Sampler> sampler_;

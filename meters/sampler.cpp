@@ -57,6 +57,7 @@ struct Sampler::Team {
   bool stopping = false, ended = false;
   std::int64_t marks_wanted = 0, marks_made = 0, reads = 0;
   double cpu_s = 0, wall_offset = 0;
+  std::function<double()> wall_offset_now;
   Member* reading = nullptr;  ///< the one whose read is going on
   double reading_since_s = 0;
 
@@ -90,7 +91,7 @@ struct Sampler::Team {
     reading_since_s = monotonic_now_s();
     lock.unlock();
     std::vector<Reading> readings = member.meter->read(member.timeout_s);
-    const double offset = wall_offset_s();
+    const double offset = wall_offset_now();
     lock.lock();
     reading = nullptr;
     ++reads;
@@ -113,7 +114,8 @@ struct Sampler::Team {
   }
 };
 
-Sampler::Sampler(std::vector<std::unique_ptr<Meter>> meters, SamplerOptions options) : options_(options) {
+Sampler::Sampler(std::vector<std::unique_ptr<Meter>> meters, SamplerOptions options)
+    : options_(std::move(options)) {
   std::shared_ptr<Team> fast;
   for (std::unique_ptr<Meter>& meter : meters) {
     std::shared_ptr<Team> team = meter->slow() ? std::make_shared<Team>() : fast;
@@ -123,7 +125,7 @@ Sampler::Sampler(std::vector<std::unique_ptr<Meter>> meters, SamplerOptions opti
     Team::Member member;
     member.name = meter->name();
     member.poll_s = std::max(1e-3, meter->poll_period_s());
-    member.timeout_s = meter->slow() ? options.slow_timeout_s : options.fast_timeout_s;
+    member.timeout_s = meter->slow() ? options_.slow_timeout_s : options_.fast_timeout_s;
     member.due_s = monotonic_now_s();
     for (const Channel& channel : meter->channels())
       member.series.push_back({member.name, channel, member.poll_s, {}, {}});
@@ -131,7 +133,8 @@ Sampler::Sampler(std::vector<std::unique_ptr<Meter>> meters, SamplerOptions opti
     team->members.push_back(std::move(member));
   }
   for (const auto& team : teams_) {
-    team->wall_offset = wall_offset_s();
+    team->wall_offset_now = options_.wall_offset;
+    team->wall_offset = options_.wall_offset();
     team->thread = std::thread(Team::run, team);
   }
 }

@@ -2,6 +2,7 @@
 // Reads meters while something else runs: one thread for all fast meters, one more for each slow one. A meter
 // that hangs costs its own readings, never the run: nobody waits for it, not even stop().
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ struct SamplerOptions {
   double fast_timeout_s = 0.5;  ///< of one read of a fast meter
   double slow_timeout_s = 10;   ///< of one read of a slow one
   double mark_timeout_s = 0.1;  ///< longest wait of mark()
+  /// Tells steps of the wall clock; tests set it.
+  std::function<double()> wall_offset = wall_offset_s;
 };
 
 class Sampler {

@@ -51,6 +51,8 @@ const Table& meters_table() {
           {"accuracy_source", T, "", "source of the accuracy", "Who states it; assumed = nobody."},
           {"parent", T, "", "parent domain", "The domain that contains this one."},
           {"duplicate_of", T, "", "mirrored domain", "The domain this one is a copy of."},
+          {"summable", O, "1", "may be summed",
+           "0 = a sensor of a chip whose place in the power chain is not known."},
           {"kind", T, "", "kind of reading", "counter, instant or average."},
           {"averaging_s", R, "s", "averaging window", "Time a reading looks back on.", "given"},
           {"lag_s", R, "s", "lag", "How late a reading shows what happened.", "given"},
@@ -86,6 +88,8 @@ const Table& energies_table() {
           {"flags", T, "", "quality flags",
            "ok, or space-separated: under_sampled, stuck, dropout, "
            "wrapped_twice, clock_jump, out_of_range, lost, idle_drift, exceeds_node."},
+          {"flags_above_idle", T, "", "quality flags of the energy above idle",
+           "Those of flags, and what was wrong with the idle times."},
           {"reason", T, "", "why it is flagged", "Of the first fault; names the meter."},
           {"distinct_updates", I, "1", "distinct updates", "Of the device, inside the window.", "measured"},
           {"readings", I, "1", "readings", "Taken inside the window.", "measured"},
@@ -108,6 +112,9 @@ const Table& samples_table() {
           {"monotonic_s", R, "s", "time", "CLOCK_MONOTONIC of the host.", "measured"},
           {"value", R, "1", "reading", "In the meter's unit; absent when the meter gave a reason instead."},
           {"reason", T, "", "why there is no reading", "", ""},
+          {"device_stamp", O, "1", "stamp of the device",
+           "Its own time or sequence number, in its own unit: equal = the same update read again.",
+           "measured"},
       });
   return table;
 }

@@ -34,6 +34,7 @@ Row meter_row(const std::string& meter, const Channel& channel, const std::strin
   row.set("accuracy_source", channel.accuracy_source);
   row.set("parent", channel.parent);
   row.set("duplicate_of", channel.duplicate_of);
+  row.set("summable", channel.summable ? 1 : 0);
   row.set("kind", kind_text(channel.kind));
   if_known("averaging_s", channel.averaging_s);
   row.set("lag_s", channel.lag_s);
@@ -67,7 +68,8 @@ Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed) {
     row.set("idle_w", energy.idle.watts);
     row.set("idle_uncertainty_w", energy.idle.random_w);
   }
-  row.set("flags", flags_text(gross.flags | net.flags));
+  row.set("flags", flags_text(gross.flags | (net.flags & kIdleDrift)));
+  row.set("flags_above_idle", flags_text(net.flags));
   row.set("reason", gross.reason);
   row.set("distinct_updates", gross.distinct_updates);
   row.set("readings", gross.readings);
@@ -114,6 +116,7 @@ void append_samples(std::vector<Row>& samples, Row& energy, const Series& series
     sample.set("monotonic_s", readings[k].monotonic_s);
     if (readings[k].value) sample.set("value", *readings[k].value);
     sample.set("reason", readings[k].reason);
+    if (readings[k].device_stamp) sample.set("device_stamp", *readings[k].device_stamp);
     samples.push_back(std::move(sample));
   }
 }
@@ -129,6 +132,7 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
   channel.domain = energy.text("domain");
   channel.parent = energy.text("parent");
   channel.duplicate_of = meter.text("duplicate_of");
+  channel.summable = meter.integer("summable") != 0;  // absent in older files
   for (const Provenance each : {Provenance::kMeasured, Provenance::kModelled, Provenance::kSimulated})
     if (to_string(each) == energy.text("provenance")) channel.provenance = each;
   for (const ReadingKind each :
@@ -137,8 +141,8 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
   channel.accuracy_relative = real(meter, "accuracy_relative");
   channel.accuracy_source = meter.text("accuracy_source");
   channel.update_period_s = real(meter, "update_period_s");
-  const unsigned flags = flags_of(energy.text("flags"));
-  const auto fill = [&](Energy& part, const char* joules, const char* uncertainty, double random_j) {
+  const auto fill = [&](Energy& part, unsigned flags, const char* joules, const char* uncertainty,
+                        double random_j) {
     part.joules = energy.real(joules);
     part.seconds = seconds;
     part.sampling_j = random_j;
@@ -152,8 +156,11 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
     part.wraps = energy.integer("wraps");
   };
   const double random_j = real(energy, "energy_random_j");
-  fill(known.gross, "energy_j", "energy_uncertainty_j", random_j);
-  fill(known.net, "energy_above_idle_j", "energy_above_idle_uncertainty_j",
+  const unsigned flags = flags_of(energy.text("flags"));
+  const std::string& above_idle = energy.text("flags_above_idle");
+  fill(known.gross, flags, "energy_j", "energy_uncertainty_j", random_j);
+  fill(known.net, above_idle.empty() ? flags : flags_of(above_idle), "energy_above_idle_j",
+       "energy_above_idle_uncertainty_j",
        std::min(random_j, real(energy, "energy_above_idle_uncertainty_j")));
   known.idle.watts = energy.real("idle_w");
   known.idle.random_w = real(energy, "idle_uncertainty_w");
@@ -166,12 +173,15 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
              modelled = total_energy(channels, Provenance::kModelled);
   for (const auto* total : {&measured, &modelled})
     if (*total) set_total(row, **total, steps);
+  if (!measured && !modelled) return {};  // only sensors that nothing can be summed of
   const TotalEnergy& headline = measured ? *measured : *modelled;
-  unsigned flags = headline.gross.flags | headline.net.flags;
-  if (rest) flags |= rest->gross.flags & kExceedsNode;
+  unsigned flags = headline.gross.flags | (headline.net.flags & kIdleDrift);
+  const unsigned exceeds = rest ? rest->gross.flags & kExceedsNode : 0;
+  flags |= exceeds;
   row.set("energy_domains", headline.domains);
   row.set("energy_meters", headline.meters);
   row.set("energy_quality", flags_text(flags));
+  row.set("energy_above_idle_quality", flags_text(headline.net.flags | exceeds));
   row.set("energy_reason", headline.gross.reason);
   row.set("energy_updates", headline.gross.distinct_updates);
   if (!measured) return headline.parts;
@@ -186,6 +196,7 @@ void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
   Row& row = record.run;
   const std::vector<std::size_t> parts = set_totals(row, power.channels, power.rest, steps);
   row.set("sampler_cpu_share", power.sampler_cpu_share);
+  row.set("wall_offset_s", power.wall_offset_s);
 
   std::int64_t node = 0;
   for (std::size_t i = 0; i < power.channels.size(); ++i) {

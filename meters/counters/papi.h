@@ -20,6 +20,12 @@ struct PapiRecipe {
 /// Ways in order of preference; several for a name.
 std::vector<PapiRecipe> default_papi_recipes();
 
+/// The first processor of each socket, in the order of the sockets; processor 0 when sysfs does not say.
+std::vector<int> first_processor_of_sockets(const std::string& folder = "/sys/devices/system/cpu");
+/// Reads and writes of a memory controller ("uncore::unc_imc0::UNC_M_CAS_COUNT"): its unit is there once a
+/// socket, and is asked for by a processor of that socket.
+std::vector<std::string> column_access_events(const std::string& unit, const std::vector<int>& processors);
+
 /// How counting reaches the kernel's threads.
 enum class PapiReach {
   kAuto,    ///< attach where the kernel lets PAPI, else the team

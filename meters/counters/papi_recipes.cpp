@@ -2,12 +2,45 @@
 
 #include <papi.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
 #include <regex>
 
 #include "meters/counters/papi.h"
 #include "meters/counters/papi_set.h"
 
 namespace mlpwatt {
+
+std::vector<int> first_processor_of_sockets(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::map<int, int> first;  // by socket
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    static const std::regex processor(R"(cpu(\d+))");
+    const std::string name = entry.path().filename();
+    std::smatch match;
+    int socket = -1;
+    std::ifstream file(entry.path() / "topology" / "physical_package_id");
+    if (!std::regex_match(name, match, processor) || !(file >> socket) || socket < 0) continue;
+    const int number = std::stoi(match[1]);
+    const auto known = first.emplace(socket, number).first;
+    known->second = std::min(known->second, number);
+  }
+  std::vector<int> processors;
+  for (const auto& [socket, number] : first) processors.push_back(number);
+  return processors.empty() ? std::vector<int>{0} : processors;
+}
+
+std::vector<std::string> column_access_events(const std::string& unit, const std::vector<int>& processors) {
+  std::vector<std::string> names;
+  for (const int processor : processors)
+    for (const char* direction : {"RD", "WR"})
+      names.push_back(unit + ":" + direction + ":cpu=" + std::to_string(processor));
+  return names;
+}
 
 namespace {
 
@@ -19,15 +52,14 @@ std::vector<std::string> uncore_memory_events() {
   if (component < 0) return names;
   const PAPI_component_info_t* info = PAPI_get_component_info(component);
   if (info == nullptr || info->disabled != 0) return names;
+  const std::vector<int> sockets = first_processor_of_sockets();
   static const std::regex unit(R"(.*unc_imc\d*::UNC_M_CAS_COUNT)");
   int code = PAPI_NATIVE_MASK;
   if (PAPI_enum_cmp_event(&code, PAPI_ENUM_FIRST, component) != PAPI_OK) return names;
   do {
     char name[PAPI_HUGE_STR_LEN];
-    if (PAPI_event_code_to_name(code, name) == PAPI_OK && std::regex_match(name, unit)) {
-      names.push_back(std::string(name) + ":RD:cpu=0");
-      names.push_back(std::string(name) + ":WR:cpu=0");
-    }
+    if (PAPI_event_code_to_name(code, name) == PAPI_OK && std::regex_match(name, unit))
+      std::ranges::copy(column_access_events(name, sockets), std::back_inserter(names));
   } while (PAPI_enum_cmp_event(&code, PAPI_ENUM_EVENTS, component) == PAPI_OK);
   return names;
 }

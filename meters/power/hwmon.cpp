@@ -33,7 +33,8 @@ double error_of(const std::string& accuracy) {
   return percent && *percent > 0 && *percent <= 100 ? (100 - *percent) / 100 : 0;
 }
 
-/// Grace modules contain their processor and I/O; an ACPI meter is the node; the rest is inside it.
+/// Grace modules contain their processor and I/O; an ACPI meter is the node; the rest is inside it, nobody
+/// knows where: stored, never summed.
 void set_domain(Channel& channel, const std::string& chip, const std::string& label,
                 const std::string& index) {
   const std::string word = word_of(label);
@@ -55,6 +56,7 @@ void set_domain(Channel& channel, const std::string& chip, const std::string& la
     channel.domain = "package" + label.substr(7);
   } else {
     channel.domain = fmt::format("{}_{}", word_of(chip), word.empty() ? index : word);
+    channel.summable = false;
   }
 }
 

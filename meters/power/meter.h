@@ -36,6 +36,9 @@ struct Channel {
   /// Domain of the same machine that contains this one ("" = none). Only domains that no other measured
   /// domain contains, and that are no duplicate of a measured one, are summed; "node" contains every other.
   std::string parent;
+  /// Whether the sensor's place in the power chain is known well enough to add it to others. False for
+  /// sensors of unknown chips: a supply's input and output, a total and its rails.
+  bool summable = true;
   std::string duplicate_of;  ///< another domain that mirrors this one (powercap's mmio tree, dies)
   ReadingKind kind = ReadingKind::kInstantPower;
   Provenance provenance = Provenance::kMeasured;

@@ -57,9 +57,11 @@ class PmCounters : public Meter {
       for (std::size_t i = 0; i < files_.size(); ++i) readings[i] = read_one(files_[i]);
       const FileText after = read_text(folder_ + "/freshness");
       if (before.ok() && before.text != after.text) continue;
-      const std::string startup = read_text(folder_ + "/startup").text;
-      if (startup != startup_) {
-        startup_ = startup;
+      // one that cannot be read tells nothing; the counters' own files say what is wrong
+      const FileText startup = read_text(folder_ + "/startup");
+      const bool changed = startup.ok() && !startup_.empty() && startup.text != startup_;
+      if (startup.ok()) startup_ = startup.text;
+      if (changed) {
         reason = fmt::format("{}: the counters began anew (startup changed)", kName);
         break;
       }

@@ -13,7 +13,7 @@ body{font:16px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;max-width:
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.25rem;margin:2.4rem 0 .4rem;border-top:1px solid #ddd;
 padding-top:1rem}figure{margin:0}img{max-width:100%;height:auto}figcaption{color:#333}
 table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}th,td{text-align:left;padding:.2rem .8rem .2rem 0;
-border-bottom:1px solid #e5e5e5;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}
+border-bottom:1px solid #e5e5e5;vertical-align:top}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .provenance{display:inline-block;font-size:.8rem;padding:0 .5rem;border:1px solid #888;border-radius:.6rem}
 .missing{color:#555;background:#f6f6f6;padding:.6rem .8rem}nav{font-size:.9rem}nav a{margin-right:.9rem}
 .wide{overflow-x:auto}.wide table{font-size:.8rem}footer{margin-top:3rem;color:#555;font-size:.85rem}

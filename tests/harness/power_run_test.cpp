@@ -127,6 +127,28 @@ TEST_F(MeteredRun, GoogleBenchmarksFormatShowsNoFlaggedEnergy) {
         << "unflagged ones are shown";
 }
 
+TEST_F(MeteredRun, SensorsOfUnknownChipsAreStoredAndNotSummed) {
+  const Tree tree;
+  tree.write("sys/class/hwmon/hwmon0/name", "pfe1100");
+  for (const auto& [sensor, label, microwatts] :
+       {std::tuple{"power1", "pin", "300000000"}, {"power2", "pout1", "270000000"}}) {
+    tree.write(std::string("sys/class/hwmon/hwmon0/") + sensor + "_input", microwatts);
+    tree.write(std::string("sys/class/hwmon/hwmon0/") + sensor + "_label", label);
+  }
+  const Outcome outcome = measure("hwmon", {{"hwmon", {{"root", tree.root()}, {"poll_s", 0.02}}}},
+                                  {"--window-s", "0.3", "--idle-s", "0", "--max-window-s", "20"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(std::isnan(row().real("energy_j_measured")));
+  const Contents contents = read_file(file());
+  ASSERT_EQ(contents.rows(energies_table()).size(), 2u);
+  for (const Row& energy : contents.rows(energies_table())) {
+    EXPECT_EQ(energy.integer("summed"), 0);
+    EXPECT_GT(energy.real("energy_j"), 0);
+  }
+  for (const Row& meter : contents.rows(meters_table())) EXPECT_EQ(meter.integer("summable"), 0);
+  EXPECT_LT(row().real("duration_s"), 10) << "no window grows in wait of a total";
+}
+
 TEST_F(MeteredRun, WithoutAnInstrumentTheModelSaysSo) {
   const Tree empty;
   const nlohmann::json nothing{{"root", empty.root()}};

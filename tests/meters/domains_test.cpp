@@ -24,6 +24,23 @@ ChannelEnergy energy_of(const std::string& domain, double joules, double uncerta
   return energy;
 }
 
+// ---- sums -------------------------------------------------------------------------------------
+
+TEST(Domains, SensorsOfUnknownPlaceAreNeitherSummedNorTakenFromTheNode) {
+  std::vector<ChannelEnergy> energies{energy_of("package0", 300), energy_of("pfe1100_pin", 900),
+                                      energy_of("pfe1100_pout1", 800)};
+  energies[1].channel.summable = energies[2].channel.summable = false;
+  const auto total = total_energy(energies, Provenance::kMeasured);
+  ASSERT_TRUE(total);
+  EXPECT_EQ(total->domains, "package0");
+  EXPECT_DOUBLE_EQ(total->gross.joules, 300);
+  energies.push_back(energy_of("node", 1000));
+  const auto rest = rest_of_node(energies);
+  ASSERT_TRUE(rest);
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 700);
+  EXPECT_FALSE(total_energy({energies[1], energies[2]}, Provenance::kMeasured)) << "nothing to sum";
+}
+
 // ---- the node's rest --------------------------------------------------------------------------
 
 TEST(RestOfNode, IsTheNodeWithoutTheDomainsInside) {

@@ -148,6 +148,24 @@ TEST(Energy, IdleTimesAreAveragedAndTheirDriftIsSeen) {
   EXPECT_TRUE(std::isnan(idle_power({}).watts));
 }
 
+TEST(Energy, WhatWasWrongWithTheIdleTimesFlagsTheEnergyAboveIdleOnly) {
+  const Instrument meter{.kind = kInstant, .period_s = 0.1, .noise_w = 1};
+  const Series series = meter.play(Waveform::constant(200), 0.1, 0, 30);
+  const Energy gross = integrate(series, {15, 25});
+  const auto above = [&](const Series& idle, Interval interval) {
+    return without_idle(gross, idle_power({integrate(idle, interval)}), series.channel);
+  };
+  EXPECT_EQ(flags_text(above(series, {1, 11}).flags), "ok");
+  EXPECT_EQ(flags_text(above(series, {1, 1.5}).flags), "under_sampled");
+  Series gap = series;
+  std::erase_if(gap.readings, [](const Reading& r) { return r.monotonic_s > 5 && r.monotonic_s < 6; });
+  EXPECT_EQ(flags_text(above(gap, {1, 11}).flags), "dropout");
+  Series spike = series;
+  spike.readings[50].value = 1e6;
+  EXPECT_THAT(flags_text(above(spike, {1, 11}).flags), HasSubstr("out_of_range"));
+  EXPECT_EQ(flags_text(gross.flags), "ok");
+}
+
 // ---- wraps ------------------------------------------------------------------------------------
 
 TEST(Wraps, ThreeOfThemAndTwoPackagesWithUnequalMaxima) {

@@ -119,6 +119,36 @@ TEST(Sampler, ForgetsCountsAndKnowsItsCost) {
   EXPECT_EQ(sampler.reads(), reads);
 }
 
+TEST(Sampler, AStepOfTheWallClockIsSeenAndItsSlewingIsNot) {
+  const Instrument instrument{.kind = ReadingKind::kInstantPower, .period_s = 0.005, .noise_w = 1};
+  const auto offset_s = std::make_shared<std::atomic<double>>(1.7e9);
+  SamplerOptions options;
+  options.wall_offset = [offset_s] { return offset_s->load(); };
+  const auto meter = [&] {
+    return std::make_unique<LiveMeter>("live", instrument, Waveform::constant(9), 0.005, false);
+  };
+  Sampler sampler(meters_of(meter()), options);
+  const auto some_reads = [&] {
+    for (const auto until = sampler.reads() + 5; sampler.reads() < until;) sleep_s(0.005);
+  };
+  const double begin_s = monotonic_now_s();
+  some_reads();
+  *offset_s = *offset_s + 0.1;
+  some_reads();
+  EXPECT_TRUE(sampler.series(0).front().wall_steps_s.empty());
+  const double before_s = monotonic_now_s();
+  *offset_s = *offset_s - 3600;
+  some_reads();
+  const Series series = sampler.series(0).front();
+  ASSERT_EQ(series.wall_steps_s.size(), 1u) << "once, not at every reading";
+  EXPECT_GE(series.wall_steps_s[0], before_s);
+  const Energy energy = integrate(series, {begin_s, monotonic_now_s()});
+  EXPECT_NE(energy.flags & kClockJump, 0u) << flags_text(energy.flags);
+  EXPECT_EQ(integrate(series, {begin_s, before_s}).flags & kClockJump, 0u);
+  sampler.forget(monotonic_now_s());
+  EXPECT_TRUE(sampler.series(0).front().wall_steps_s.empty());
+}
+
 TEST(Sampler, AMeterThatReturnsTooFewReadingsHasReasons) {
   class Short : public LiveMeter {
    public:

@@ -90,8 +90,13 @@ class CampaignTest : public ::testing::Test {
   }
   /// What a run is, without what was measured or when.
   static std::map<std::int64_t, std::string> identities(const std::string& path) {
-    static const std::set<std::string> of_the_moment{"command",         "started_utc",    "quality",
-                                                     "counter_details", "energy_quality", "energy_reason"};
+    static const std::set<std::string> of_the_moment{"command",
+                                                     "started_utc",
+                                                     "quality",
+                                                     "counter_details",
+                                                     "energy_quality",
+                                                     "energy_reason",
+                                                     "energy_above_idle_quality"};
     std::map<std::int64_t, std::string> rows;
     const Contents contents = read_file(path);
     for (const Row& row : contents.rows(runs_table())) {

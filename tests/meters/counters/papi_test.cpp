@@ -20,6 +20,7 @@
 #include "meters/counters/papi_set.h"
 #include "meters/counters/threads.h"
 #include "meters/thread_name.h"
+#include "tests/support/temporary_folder.h"
 
 #if __has_include(<sde_lib.h>)
 #include <sde_lib.h>
@@ -225,6 +226,24 @@ TEST(PapiSource, RealHardwareEvents) {
   const double few = count(1'000'000), many = count(10'000'000);
   EXPECT_GT(few, 1e6);
   EXPECT_NEAR(many / few, 10, 1.5);
+}
+
+TEST(PapiRecipes, MemoryTrafficIsCountedOnEverySocket) {
+  const testing::TemporaryFolder folder;
+  // numbered as firmware may: the second socket's processors in between
+  for (const auto& [processor, socket] : {std::pair{0, 0}, {1, 1}, {2, 0}, {3, 1}, {10, 2}}) {
+    const std::string at = folder.path("cpu" + std::to_string(processor)) + "/topology";
+    std::filesystem::create_directories(at);
+    std::ofstream(at + "/physical_package_id") << socket << '\n';
+  }
+  std::filesystem::create_directories(folder.path("cpufreq/topology"));
+  const std::vector<int> processors = first_processor_of_sockets(folder.path(""));
+  EXPECT_EQ(processors, (std::vector<int>{0, 1, 10}));
+  EXPECT_EQ(column_access_events("u::unc_imc0::UNC_M_CAS_COUNT", {0, 10}),
+            (std::vector<std::string>{
+                "u::unc_imc0::UNC_M_CAS_COUNT:RD:cpu=0", "u::unc_imc0::UNC_M_CAS_COUNT:WR:cpu=0",
+                "u::unc_imc0::UNC_M_CAS_COUNT:RD:cpu=10", "u::unc_imc0::UNC_M_CAS_COUNT:WR:cpu=10"}));
+  EXPECT_EQ(first_processor_of_sockets(folder.path("nowhere")), std::vector<int>{0});
 }
 
 TEST(PapiSource, StatusNamesWhatIsMissing) {

@@ -44,6 +44,8 @@ class FaultRig {
   /// CLOCK_MONOTONIC of update 0 of instruments that stamp their readings themselves, update n coming
   /// n * poll_s later; 0 = readings are put on the test's own clock.
   double own_clock_from_s = 0;
+  /// The instrument stamps its updates, and its clock is what steps. Else the host's wall clock does.
+  bool stamps = false;
   /// Shows update number n (0, 1, 2 ...) of a healthy instrument.
   virtual void show(int n) = 0;
   /// Spoils what is shown from now on; called before each read while the fault is on.

@@ -5,13 +5,18 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <regex>
 #include <sstream>
+#include <thread>
 
 #include "meters/energy.h"
+#include "meters/sampler.h"
 #include "tests/meters/power/fault_rigs.h"
 #include "tests/support/meter_case.h"
 
@@ -100,6 +105,56 @@ Outcome run(FaultRig& rig, std::optional<Fault> fault) {
   return {integrate(series, window), rig.meter().name()};
 }
 
+/// The rig's meter as the sampler reads it, the instrument moving on at each reading, and the wall clock by
+/// an hour at one of them.
+class UnderASteppingClock : public Meter {
+ public:
+  UnderASteppingClock(FaultRig& rig, int step_at, std::atomic<double>& offset_s)
+      : rig_(rig), step_at_(step_at), offset_s_(offset_s) {}
+  std::string name() const override { return rig_.meter().name(); }
+  const std::vector<Channel>& channels() const override { return rig_.meter().channels(); }
+  std::vector<Reading> read(double timeout_s) override {
+    if (n_ == step_at_) offset_s_ = offset_s_ - 3600;
+    rig_.show(n_++);
+    return rig_.meter().read(timeout_s);
+  }
+  double poll_period_s() const override { return 0.002; }
+  bool slow() const override { return false; }
+
+ private:
+  FaultRig& rig_;
+  const int step_at_;
+  std::atomic<double>& offset_s_;
+  int n_ = 0;
+};
+
+/// Meters without stamps of their own: only the sampler can see that the wall clock was set. Its readings are
+/// put on the scripted clock, as those of run() are.
+Outcome run_with_a_wall_step(FaultRig& rig) {
+  std::atomic<double> offset_s = 1.7e9;
+  SamplerOptions options;
+  options.wall_offset = [&] { return offset_s.load(); };
+  std::vector<std::unique_ptr<Meter>> meters;
+  meters.push_back(std::make_unique<UnderASteppingClock>(rig, span_of(Fault::kClockStep).from, offset_s));
+  Sampler sampler(std::move(meters), options);
+  const double patience_s = monotonic_now_s() + 20;
+  while (sampler.reads() < kReads && monotonic_now_s() < patience_s)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  sampler.stop();
+  Series series = sampler.series(0).at(rig.channel);
+  const std::vector<Reading> taken = series.readings;
+  for (double& step_s : series.wall_steps_s)
+    step_s = rig.poll_s *
+             static_cast<double>(std::count_if(taken.begin(), taken.end(), [&](const Reading& reading) {
+               return reading.monotonic_s < step_s;
+             }));
+  for (std::size_t n = 0; n < taken.size(); ++n)
+    series.readings[n].monotonic_s = static_cast<double>(n) * rig.poll_s;
+  series.poll_period_s = rig.poll_s;
+  const Interval window{(kWindowFrom - 0.5) * rig.poll_s, (kWindowTo - 0.5) * rig.poll_s};
+  return {integrate(series, window), rig.meter().name()};
+}
+
 /// Any of these tells of the fault; the same run without it has no flag at all.
 unsigned expected(Fault fault) {
   switch (fault) {
@@ -144,7 +199,8 @@ std::string check(const RigEntry& entry, Fault fault) {
     ADD_FAILURE() << entry.meter << " could not be opened";
     return "";
   }
-  const Outcome outcome = run(*rig, fault);
+  const Outcome outcome =
+      fault == Fault::kClockStep && !rig->stamps ? run_with_a_wall_step(*rig) : run(*rig, fault);
   if (fault == Fault::kWrap) {
     EXPECT_EQ(outcome.energy.wraps, 1) << entry.meter << ": " << outcome.energy.reason;
     EXPECT_EQ(outcome.energy.flags & ~kUnderSampled, 0u) << flags_text(outcome.energy.flags);

@@ -232,6 +232,27 @@ TEST(Hwmon, EnergiesOfSocketsNotOfCores) {
   EXPECT_DOUBLE_EQ(probe.meters[0]->read(1)[0].value.value_or(-1), 7);
 }
 
+TEST(Hwmon, SensorsOfUnknownChipsAreNotSummed) {
+  const Tree tree;
+  const auto chip = [&](int number, const std::string& name, std::vector<std::string> labels) {
+    const std::string at = fmt::format("sys/class/hwmon/hwmon{}/", number);
+    tree.write(at + "name", name);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      tree.write(at + fmt::format("power{}_input", i + 1), "100000000");
+      if (!labels[i].empty()) tree.write(at + fmt::format("power{}_label", i + 1), labels[i]);
+    }
+  };
+  chip(0, "pfe1100", {"pin", "pout1"});
+  chip(1, "ina3221", {"", "", ""});
+  chip(2, "power_meter", {""});
+  chip(3, "power_meter", {"Grace Power Socket 0"});
+  const MeterProbe probe = open_meter("hwmon", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 4u) << probe.detail;
+  for (const auto& meter : probe.meters)
+    for (const Channel& channel : meter->channels())
+      EXPECT_EQ(channel.summable, meter->name().starts_with("hwmon:power_meter")) << channel.domain;
+}
+
 // ---- pm_counters ------------------------------------------------------------------------------
 
 TEST(PmCounters, OneScanPerReadAndAReasonWhenTheyBeginAnew) {
@@ -256,6 +277,10 @@ TEST(PmCounters, OneScanPerReadAndAReasonWhenTheyBeginAnew) {
   EXPECT_FALSE(reading.value);
   EXPECT_THAT(reading.reason, HasSubstr("began anew"));
   EXPECT_TRUE(meter.read(1)[0].value) << "once";
+  tree.remove(at + "startup");
+  EXPECT_TRUE(meter.read(1)[0].value) << "a startup that cannot be read is no new start";
+  tree.write(at + "startup", "200");
+  EXPECT_TRUE(meter.read(1)[0].value) << "nor is the same one back again";
   tree.write(at + "energy", "garbage");
   EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("'garbage' is no number"));
 }

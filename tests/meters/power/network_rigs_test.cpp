@@ -21,9 +21,11 @@ using Json = nlohmann::json;
 
 /// Whole watts that never repeat at once.
 int watts(int n) { return 200 + 7 * n % 40; }
+/// Of instruments of milliwatts: they cannot repeat by chance.
+int milliwatts(int n) { return 1000 * watts(n) + 137; }
 
 constexpr const char* kWatts = "it reads watts, nothing that adds up";
-constexpr const char* kNoStamps = "it has no stamps of its own; readings are stamped by CLOCK_MONOTONIC";
+constexpr const char* kNoStamps = "it has no stamps of its own";
 
 struct OwnedRig : FaultRig {
   std::unique_ptr<Meter> owned;
@@ -58,6 +60,7 @@ class HttpRig final : public OwnedRig {
     if (kind == Kind::kPlug) section["stamp_pointer"] = "/stamp";
     if (kind != Kind::kRedfish) section["pointer"] = "/value";
     if (kind == Kind::kCounter) section["unit"] = "J", section["wrap"] = wrap_, section["maximum_w"] = 2000;
+    stamps = kind != Kind::kCounter;
     state_of(open_meter(kind == Kind::kRedfish ? "redfish" : "http_json", section), owned);
   }
   ~HttpRig() override { owned.reset(); }
@@ -124,11 +127,10 @@ const RigRegistration plug{{.meter = "http_json, power",
                             .unavailable = {},
                             .make = http_rig(HttpRig::Kind::kPlug),
                             .cannot = {{Fault::kWrap, kWatts}, {Fault::kDoubleWrap, kWatts}}}};
-const RigRegistration plug_counter{
-    {.meter = "http_json, counter",
-     .unavailable = {},
-     .make = http_rig(HttpRig::Kind::kCounter),
-     .cannot = {{Fault::kClockStep, kNoStamps}, {Fault::kDuplicateStamp, kNoStamps}}}};
+const RigRegistration plug_counter{{.meter = "http_json, counter",
+                                    .unavailable = {},
+                                    .make = http_rig(HttpRig::Kind::kCounter),
+                                    .cannot = {{Fault::kDuplicateStamp, kNoStamps}}}};
 const RigRegistration redfish{{.meter = "redfish",
                                .unavailable = {},
                                .make = http_rig(HttpRig::Kind::kRedfish),
@@ -140,6 +142,7 @@ class IpmiRig final : public OwnedRig {
  public:
   IpmiRig() {
     read_timeout_s = 0.5;
+    stamps = true;
     state_of(open_meter("ipmi", bmc_.fast_section()), owned);
   }
   void show(int n) override { bmc_.answer(answer_of(n)); }
@@ -194,7 +197,7 @@ class ModbusRig final : public OwnedRig {
     if (counter_)
       server_.set(12, {static_cast<std::uint16_t>((origin_ + 10 * n) % wrap_)});
     else
-      server_.set_float(12, static_cast<float>(watts(n)));
+      server_.set_float(12, static_cast<float>(1e-3 * milliwatts(n)));
   }
   void heal() override {
     server_.exception = 0;
@@ -230,7 +233,6 @@ const RigRegistration modbus{{.meter = "modbus, power",
                               .cannot = {{Fault::kWrap, kWatts},
                                          {Fault::kDoubleWrap, kWatts},
                                          {Fault::kPermission, kNoUsers},
-                                         {Fault::kClockStep, kNoStamps},
                                          {Fault::kDuplicateStamp, kNoStamps}}}};
 const RigRegistration modbus_counter{
     {.meter = "modbus, counter",
@@ -239,7 +241,6 @@ const RigRegistration modbus_counter{
      .cannot = {{Fault::kPermission, kNoUsers},
                 {Fault::kGarbage, "every content of a whole-number register is a number"},
                 {Fault::kNegative, "a counter that falls is a wrap, or a spike"},
-                {Fault::kClockStep, kNoStamps},
                 {Fault::kDuplicateStamp, kNoStamps}}}};
 #endif
 
@@ -248,9 +249,9 @@ class SnmpRig final : public OwnedRig {
  public:
   explicit SnmpRig(Fault fault) : fault_(fault) {
     show(0);
-    state_of(open_meter("snmp", agent_.section({{"oid", SnmpFixture::oid(1)}})), owned);
+    state_of(open_meter("snmp", agent_.section({{"oid", SnmpFixture::oid(1)}, {"scale", 0.001}})), owned);
   }
-  void show(int n) override { agent_.set(1, "integer", std::to_string(watts(n))); }
+  void show(int n) override { agent_.set(1, "integer", std::to_string(milliwatts(n))); }
   void heal() override {
     agent_.daemon().thaw();
     if (fault_ == Fault::kPermission) agent_.start();
@@ -261,7 +262,7 @@ class SnmpRig final : public OwnedRig {
     if (fault != Fault::kFrozen) show(n);
     if (fault == Fault::kDropout) agent_.remove(1);
     if (fault == Fault::kGarbage) agent_.set(1, "string", "NaN");
-    if (fault == Fault::kNegative) agent_.set(1, "integer", "-250");
+    if (fault == Fault::kNegative) agent_.set(1, "integer", "-250000");
     if (fault == Fault::kSpike) agent_.set(1, "integer", "2000000000");
     if (fault == Fault::kServerError) agent_.set(1, "ipaddress", "1.2.3.4");
     if (fault == Fault::kPermission && !locked_) agent_.start("another");
@@ -280,7 +281,6 @@ const RigRegistration snmp{
      .cannot = {{Fault::kWrap, kWatts},
                 {Fault::kDoubleWrap, kWatts},
                 {Fault::kTruncated, "a datagram comes whole or not at all"},
-                {Fault::kClockStep, kNoStamps},
                 {Fault::kDuplicateStamp, kNoStamps}}}};
 #endif
 
@@ -292,7 +292,7 @@ class NvmlRig final : public OwnedRig {
   }
   ~NvmlRig() override { owned.reset(); }
   void show(int n) override {
-    gpu_.average_w = watts(n);
+    gpu_.average_w = 1e-3 * milliwatts(n);
     gpu_.energy_j = 1000 + 10 * n;
   }
   void heal() override {
@@ -325,7 +325,6 @@ const RigRegistration nvml{{.meter = "nvml, power",
                             .cannot = {{Fault::kWrap, kWatts},
                                        {Fault::kDoubleWrap, kWatts},
                                        {Fault::kTruncated, kNoText},
-                                       {Fault::kClockStep, kNoStamps},
                                        {Fault::kDuplicateStamp, kNoStamps}}}};
 const RigRegistration nvml_counter{
     {.meter = "nvml, counter",
@@ -335,7 +334,6 @@ const RigRegistration nvml_counter{
                 {Fault::kDoubleWrap, k64Bits},
                 {Fault::kGarbage, kNoText},
                 {Fault::kTruncated, kNoText},
-                {Fault::kClockStep, kNoStamps},
                 {Fault::kDuplicateStamp, kNoStamps}}}};
 
 class SlurmRig final : public OwnedRig {
@@ -365,13 +363,11 @@ class SlurmRig final : public OwnedRig {
   void does(const std::string& line) const { write_file(script(), line + "\n"); }
   ScratchFolder folder_;
 };
-const RigRegistration slurm{{.meter = "slurm",
-                             .unavailable = {},
-                             .make = [](Fault) { return OwnedRig::checked(std::make_unique<SlurmRig>()); },
-                             .cannot = {{Fault::kWrap, kWatts},
-                                        {Fault::kDoubleWrap, kWatts},
-                                        {Fault::kClockStep, kNoStamps},
-                                        {Fault::kDuplicateStamp, kNoStamps}}}};
+const RigRegistration slurm{
+    {.meter = "slurm",
+     .unavailable = {},
+     .make = [](Fault) { return OwnedRig::checked(std::make_unique<SlurmRig>()); },
+     .cannot = {{Fault::kWrap, kWatts}, {Fault::kDoubleWrap, kWatts}, {Fault::kDuplicateStamp, kNoStamps}}}};
 
 TEST(MeterFaults, EveryMeterHasARig) {
   for (const MeterEntry& entry : meter_entries()) {
