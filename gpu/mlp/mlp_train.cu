@@ -55,7 +55,7 @@ class MlpTrainKernel : public Kernel {
     options.blocks = engine_->blocks();
     const auto engine = make_engine(network_, part, options);
     return check_engine(*engine, network_, part, rows, options.adam, options_.seed, steps,
-                                   tolerance_of(engine_->algorithm()));
+                        tolerance_of(engine_->algorithm()));
   }
 
   void run(std::int64_t steps) override {
