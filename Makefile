@@ -181,9 +181,10 @@ regret: build ## the chosen blocking of each matrix product against an exhaustiv
 calibrate: build ## period, lag, window and quantum of a meter: make calibrate METER=hwmon [ARGS=...]
 	@test -n "$(METER)" || { echo "make calibrate: say which meter, e.g. make calibrate METER=powercap (build/mlpwatt info lists them)" >&2; exit 2; }
 	@$(MLPWATT) calibrate $(METER) $(ARGS)
+FILE_METERS := powercap,hwmon,pm_counters
 sampler-cost: build ## what looking on costs: training steps with and without the sampler in turns, by stand-ins of every file-made meter, or METER=auto
 	@tests/support/instruments.sh $(BUILD)/instruments
-	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),powercap,hwmon,pm_counters) --sampler-cost $(ARGS)
+	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),$(FILE_METERS)) --sampler-cost $(ARGS)
 mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
