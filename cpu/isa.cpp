@@ -64,7 +64,7 @@ Isa choose_isa(const std::string& wanted) {
   const std::vector<Isa> available = available_isas();
   if (name.empty()) return available.back();
   std::string list;
-  for (const Isa isa : available) list += (list.empty() ? "" : ", ") + isa_name(isa);
+  for (const Isa isa : available) list.append(list.empty() ? "" : ", ").append(isa_name(isa));
   for (const auto& [isa, known] : names())
     if (known == name) {
       if (runs_here(isa)) return isa;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace mlpwatt {
 
@@ -68,8 +69,7 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
   engine.set_parameters(initial);
   reference::Trainer oracle(network, initial, adam);
   Check verdict{true, "", 0, tolerance.gradient};
-  const auto moved_together = [&]() -> Check {
-    const reference::Parameters moved = engine.parameters();
+  const auto moved_together = [&](const reference::Parameters& moved) -> Check {
     double total = 0;
     std::int64_t count = 0;
     for (int k = 0; k < network.depth(); ++k) {
@@ -96,9 +96,10 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
     const float* y = data.y.data() + first * data.info.outputs;
     reference::Parameters gradients;
     if (s > 0 && following == Following::kStepByStep) {
-      // before it starts anew: this step's moves
-      if (const Check moves = moved_together(); !moves.passed) return moves;
-      oracle.parameters() = engine.parameters();
+      // before it starts anew: the last step's moves
+      reference::Parameters moved = engine.parameters();
+      if (const Check moves = moved_together(moved); !moves.passed) return moves;
+      oracle.parameters() = std::move(moved);
     }
     if (s == 0) {
       oracle.loss_and_gradients(x, y, rows, gradients);
@@ -129,7 +130,7 @@ Check check_against_reference(MlpEngine& engine, const Network& network, const D
         verdict.error = std::max(verdict.error, d.error / allowed * verdict.bound);
       }
   }
-  if (const Check moves = moved_together(); !moves.passed) return moves;
+  if (const Check moves = moved_together(engine.parameters()); !moves.passed) return moves;
   return verdict;
 }
 

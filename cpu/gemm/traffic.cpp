@@ -9,7 +9,8 @@ namespace {
 constexpr double kFloat = 4, kLine = 64;
 
 double ceil_div(double a, double b) {
-  return static_cast<double>((static_cast<std::int64_t>(a + b) - 1) / static_cast<std::int64_t>(b));
+  const std::int64_t parts = (static_cast<std::int64_t>(a + b) - 1) / static_cast<std::int64_t>(b);
+  return static_cast<double>(parts);
 }
 
 }  // namespace
@@ -55,9 +56,10 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const bool adam = !arrays.updated_with_c.empty();
   const bool keeps_sums = parts_of_k > 1 || (adam && k > kc_full);
   const int sums = keeps_sums ? trace.add({rows * columns * kFloat, m * n * kFloat * parts_of_k}) : arrays.c;
-  for (double p0 = 0; p0 < depth; p0 += kc_full) {
-    const double kc = std::min(kc_full, depth - p0), block = kc / k;
-    const bool first = p0 == 0, last = p0 + kc >= depth;
+  const int blocks_of_k = static_cast<int>(ceil_div(depth, kc_full));
+  for (int p = 0; p < blocks_of_k; ++p) {
+    const double kc = std::min(kc_full, depth - p * kc_full), block = kc / k;
+    const bool first = p == 0, last = p + 1 == blocks_of_k;
     if (packed_a >= 0 || (packed_b >= 0 && !in_turn)) work.barriers += first ? 1 : 2;
     if (packed_a >= 0) {
       trace.touch(arrays.a, block, arrays.a_remote);

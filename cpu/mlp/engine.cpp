@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cpu/mlp/traffic.h"
 #include "cpu/twins/mlp_twin.h"
 
 namespace mlpwatt {
@@ -38,8 +39,9 @@ std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& da
   if (algorithm == "fused") return make_fused_engine(network, data, options);
   if (algorithm == "blocked") return make_blocked_engine(network, data, options);
   if (is_mlp_twin(algorithm)) return make_mlp_twin(algorithm, network, data, options);
-  throw std::invalid_argument("unknown algorithm '" + algorithm +
-                              "'; mlp_train has fused, blocked, twin_unblocked, twin_shallow");
+  std::string names;
+  for (const std::string& name : mlp_traffic_algorithms()) names += (names.empty() ? "" : ", ") + name;
+  throw std::invalid_argument("unknown algorithm '" + algorithm + "'; mlp_train has " + names);
 }
 
 }  // namespace mlpwatt

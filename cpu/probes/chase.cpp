@@ -57,8 +57,9 @@ class Mapping {
                                " bytes: " + std::strerror(errno));
     // Refused advice shows in huge_page_bytes().
     madvise(base_, reserved_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(base_);
-    lines_ = reinterpret_cast<Line*>((address + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes);
+    void* aligned = base_;
+    std::size_t room = reserved_;
+    lines_ = static_cast<Line*>(std::align(kHugePageBytes, bytes, aligned, room));
   }
   ~Mapping() { munmap(base_, reserved_); }
   Mapping(const Mapping&) = delete;

@@ -54,6 +54,7 @@ void export_table(const Reader& reader, const Table& table, const std::vector<st
   for (std::int64_t first = 0; first < rows; first += kChunkRows) {
     const std::int64_t count = std::min(kChunkRows, rows - first);
     std::vector<std::vector<Value>> values;
+    values.reserve(names.size());
     for (const std::string& name : names) values.push_back(reader.column(table, name, first, count));
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
       if (format == TextFormat::kCsv) {

@@ -32,6 +32,7 @@ std::vector<int> shard_by_longest_first(const std::vector<double>& duration_s, i
     }
   const double fallback = known > 0 ? sum / known : 1;
   std::vector<double> work;  // never 0: what has work is not empty
+  work.reserve(duration_s.size());
   for (const double duration : duration_s)
     work.push_back(std::max(std::isnan(duration) ? fallback : duration, 1e-9));
   std::vector<std::size_t> order(work.size());

@@ -82,7 +82,7 @@ Record read_record(const std::string& path) {
   return parse_record(text.str(), path);
 }
 
-Store::Store(std::string folder, const Plan& plan, int compact_every)
+Store::Store(const std::string& folder, const Plan& plan, int compact_every)
     : folder_(prepared(folder)),
       campaign_(plan.campaign()),
       compact_every_(compact_every),
@@ -138,6 +138,7 @@ void Store::compact() {
   const std::vector<std::string> files = store_files(folder_).records;
   if (files.empty()) return;
   std::vector<Record> records;
+  records.reserve(files.size());
   for (const std::string& file : files) records.push_back(read_record(file));
   std::sort(records.begin(), records.end(), [](const Record& a, const Record& b) {
     return a.run.integer("start_realtime_ns") < b.run.integer("start_realtime_ns");

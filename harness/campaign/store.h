@@ -47,7 +47,7 @@ class Store {
   /// @param compact_every records that make a segment
   /// Errors: UsageError when it belongs to another plan; RecordError when another process has it or a file
   /// cannot be read.
-  Store(std::string folder, const Plan& plan, int compact_every);
+  Store(const std::string& folder, const Plan& plan, int compact_every);
 
   /// By order_index, of every run that is on disk; a rerun replaces what it repeats.
   const std::map<std::int64_t, Done>& done() const { return done_; }
