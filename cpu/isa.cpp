@@ -63,14 +63,13 @@ Isa choose_isa(const std::string& wanted) {
     if (const char* forced = std::getenv("MLPWATT_ISA")) name = forced;
   const std::vector<Isa> available = available_isas();
   if (name.empty()) return available.back();
-  std::string list;
-  for (const Isa isa : available) list.append(list.empty() ? "" : ", ").append(isa_name(isa));
-  for (const auto& [isa, known] : names())
-    if (known == name) {
-      if (runs_here(isa)) return isa;
-      throw std::invalid_argument("isa '" + name + "' cannot run on this processor; it has " + list);
-    }
-  throw std::invalid_argument("unknown isa '" + name + "'; this processor has " + list);
+  const auto known =
+      std::find_if(names().begin(), names().end(), [&name](const auto& n) { return n.second == name; });
+  if (known != names().end() && runs_here(known->first)) return known->first;
+  std::string refusal = known == names().end() ? "unknown isa '" + name + "'; this processor has "
+                                               : "isa '" + name + "' cannot run on this processor; it has ";
+  for (const Isa isa : available) refusal.append(isa == available.front() ? "" : ", ").append(isa_name(isa));
+  throw std::invalid_argument(refusal);
 }
 
 }  // namespace mlpwatt

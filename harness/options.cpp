@@ -72,6 +72,14 @@ RunOptions to_run_options(const KernelOptions& options, const Hierarchy& hierarc
   return run;
 }
 
+void add_meter_options(CLI::App& app, PowerOptions& power, std::string& config_path) {
+  app.add_option("--meters", power.meters,
+                 "auto (every meter found, else the estimate), none, or names (mlpwatt info)")
+      ->capture_default_str();
+  app.add_option("--meter-config", config_path,
+                 "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+}
+
 void add_network_options(CLI::App& app, NetworkOptions& options) {
   app.add_option("--dataset", options.dataset, "one of the study's 13 tasks")->required();
   app.add_option("--shape", options.shape, "rectangle, trapezoid, exponential, wide_first_2x ...")

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/kernel.h"
+#include "meters/power_session.h"
 
 namespace CLI {
 class App;
@@ -37,6 +38,9 @@ void add_batch_option(CLI::App& app, int& batch);
 void add_kernel_options(CLI::App& app, KernelOptions& options);
 /// Errors: UsageError for an instruction set or dataset source that does not exist.
 RunOptions to_run_options(const KernelOptions& options, const Hierarchy& hierarchy);
+
+/// --meters and --meter-config (into `config_path`)
+void add_meter_options(CLI::App& app, PowerOptions& power, std::string& config_path);
 
 /// One configuration of the study's grid.
 struct NetworkOptions {

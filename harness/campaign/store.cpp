@@ -153,7 +153,7 @@ void Store::compact() {
 
 std::string Store::finish() {
   compact();
-  const std::string target = path("campaign.h5");
+  std::string target = path("campaign.h5");
   const std::vector<std::string> parts = store_files(folder_).hdf5;
   if (parts.size() == 1 && parts[0] == target) return target;
   merge_files(target, parts, {.replace = true});

@@ -271,7 +271,7 @@ class Attachment {
       places.push_back(i);
     }
     const std::optional<ChannelEnergy> rest = rest_of_node(channels);
-    const std::vector<std::size_t> parts = set_totals(row, channels, rest, row.integer("steps"));
+    const std::vector<std::size_t> parts = set_totals(row, channels, rest);
     std::int64_t summed_meter = 0;
     for (std::size_t i = 0; i < places.size(); ++i) {
       const bool summed = std::find(parts.begin(), parts.end(), i) != parts.end();

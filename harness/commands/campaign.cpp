@@ -105,11 +105,7 @@ const CommandRegistration registration{
           ->capture_default_str();
       app.add_option("--data-dir", run.data_dir, "where dataset files are looked for first");
       constexpr double month_s = 30 * 86400;
-      app.add_option("--meters", run.power.meters,
-                     "auto (every meter found, else the estimate), none, or names (mlpwatt info)")
-          ->capture_default_str();
-      app.add_option("--meter-config", options->meter_config,
-                     "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      add_meter_options(app, run.power, options->meter_config);
       real_number(app.add_option("--idle-s", run.power.idle_s,
                                  "idle time before and after each window; 0 = one for all, renewed every "
                                  "ten minutes")

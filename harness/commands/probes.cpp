@@ -86,7 +86,7 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
   fill(object["flops_per_s"], findings.flops_per_s);
   fill(object["j_per_flop"], findings.j_per_flop);
   Json isas = Json::array();
-  std::string text = machine.text("isas");
+  const std::string& text = machine.text("isas");
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(' ', at), text.size());
     isas.push_back(text.substr(at, end - at));

@@ -232,11 +232,7 @@ const CommandRegistration registration{
       app.add_option("--counters", options->counters,
                      "auto, papi, simulate, none, and/or names: l1_miss,l2_miss ...")
           ->capture_default_str();
-      app.add_option("--meters", options->power.meters,
-                     "auto (every meter found, else the estimate), none, or names (mlpwatt info)")
-          ->capture_default_str();
-      app.add_option("--meter-config", options->meter_config,
-                     "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      add_meter_options(app, options->power, options->meter_config);
       app.add_option(
              "--idle-s", options->power.idle_s,
              "idle time before and after each window; 0 = one for the sitting (default: 10 updates of "

@@ -15,6 +15,7 @@
 #include "harness/program.h"
 #include "harness/record/record_file.h"
 #include "harness/run/output.h"
+#include "harness/run/power_rows.h"
 #include "harness/run/run_one.h"
 #include "harness/run/training.h"
 #include "harness/text.h"
@@ -28,7 +29,8 @@ using Json = nlohmann::ordered_json;
 struct Options {
   NetworkOptions network;
   KernelOptions kernel;
-  std::string backend = "cpu", out;
+  std::string backend = "cpu", out, meter_config;
+  PowerOptions power{.meters = "auto"};
   TrainingPlan plan;
   double target = 0;
   bool has_target = false, json = false;
@@ -112,21 +114,28 @@ class TrainingRecord {
     cost_ = mlp_train_epoch_mean_cost(network, options.kernel.batch, data.rows, data.train_rows());
     set_cost(record_.run, cost_, settings_);
     record_.run.set("binding", thread_binding());
-    window_.start_realtime_ns = record_.run.integer("start_realtime_ns");
-    window_.start_monotonic_ns = record_.run.integer("start_monotonic_ns");
     window_.steps_per_block = epoch_steps;
+  }
+
+  /// Just before the first evaluation. @param idle_s before it, for the meters
+  void begin(double idle_s) {
+    record_.run.set("idle_s", idle_s);
+    window_.start_realtime_ns = system_clock().realtime_ns();
+    window_.start_monotonic_ns = system_clock().monotonic_ns();
   }
 
   void add(const Epoch& point) {
     record_.curve.push_back(curve_row(point));
     if (point.epoch == 0) return;
     window_.block_step_s.push_back(point.seconds / epoch_steps_);
-    window_.duration_s = point.total_seconds;
+    window_.duration_s =
+        1e-9 * static_cast<double>(system_clock().monotonic_ns() - window_.start_monotonic_ns);
+    training_s_ = point.total_seconds;
     window_.steps = std::int64_t{epoch_steps_} * point.epoch;
   }
 
   /// The record as it stands. @param status "ok", or "failed" with a reason
-  Record finished(const std::string& status, const std::string& reason) {
+  Record so_far(const std::string& status, const std::string& reason) {
     if (window_.steps > 0) {
       window_.step = summarise(window_.block_step_s);
       window_.few_blocks = static_cast<int>(window_.block_step_s.size()) < settings_.protocol.minimum_blocks;
@@ -134,9 +143,20 @@ class TrainingRecord {
       WarmUp none;
       none.steady = true;  // a training has no warm-up: every step of it counts
       set_window(record_.run, none, window_, cost_);
+      record_.run.set("step_mean_s", training_s_ / static_cast<double>(window_.steps));
     }
     record_.run.set("status", status);
     record_.run.set("reason", reason);
+    return record_;
+  }
+
+  /// As so_far, with what the meters saw of it.
+  Record ended(const std::string& status, const std::string& reason, const PowerObserver& looked_on,
+               const WindowPower& power) {
+    so_far(status, reason);
+    if (window_.steps > 0) set_power(record_, power);
+    set_machine_state(record_.run, looked_on.before, looked_on.after);
+    set_gpu_state(record_.run, looked_on.gpus_before, looked_on.gpus_after);
     return record_;
   }
 
@@ -145,6 +165,7 @@ class TrainingRecord {
   int epoch_steps_;
   Cost cost_;
   Window window_;
+  double training_s_ = 0;  ///< of the window: its evaluations left out
   Record record_;
 };
 
@@ -159,7 +180,10 @@ int run(Options options, Context& context) {
   const Dataset data = load_dataset(options.network.dataset, settings.kernel.dataset);
   const std::unique_ptr<Trainee> trainee =
       make_trainee(options.backend, network, data, settings.kernel, options.adam);
+  options.power.config = read_meter_config(options.meter_config);
   RecordFile file(options.out.empty() ? default_output(settings.machine.host) : options.out);
+  PowerSession power(options.power);
+  PowerObserver looking_on(&power);
   TrainingRecord record(options, network, data, *trainee, settings, trainee->train_batches());
   const auto facts = trainee->facts();
   if (!options.json)
@@ -176,12 +200,15 @@ int run(Options options, Context& context) {
   constexpr double kBetweenWrites_s = 1.0;
   bool begun = false;
   double written_s = system_clock().monotonic_s();
-  const auto write = [&](const std::string& status, const std::string& reason) {
-    begun ? file.replace_last(record.finished(status, reason)) : file.append(record.finished(status, reason));
+  const auto write = [&](const Record& written) {
+    begun ? file.replace_last(written) : file.append(written);
     begun = true;
     written_s = system_clock().monotonic_s();
   };
   const StopOnSignal signals;
+  power.idle_s() > 0 ? power.be_idle(power.idle_s()) : power.be_idle_once();
+  looking_on.begin();
+  record.begin(power.idle_s());
   Epoch last;
   const TrainingEnd end = train(
       *trainee, options.plan, [] { return system_clock().monotonic_s(); },
@@ -193,16 +220,22 @@ int run(Options options, Context& context) {
         else
           context.out << point_text(point) << std::flush;
         if (system_clock().monotonic_s() - written_s >= kBetweenWrites_s)
-          write("failed", "the training had not ended when the program did");
+          write(record.so_far("failed", "the training had not ended when the program did"));
         return stop_wanted == 0;
       });
+  looking_on.end(0);
+  power.be_idle(power.idle_s());
+  const WindowPower seen = power.result();
+  const auto end_as = [&](const std::string& status, const std::string& reason) {
+    write(record.ended(status, reason, looking_on, seen));
+  };
   const bool missed = end == TrainingEnd::kEpochs && options.plan.target_test_loss;
   if (end == TrainingEnd::kDiverged)
-    write("failed", fmt::format("the loss is not finite after epoch {}", last.epoch));
+    end_as("failed", fmt::format("the loss is not finite after epoch {}", last.epoch));
   else if (end == TrainingEnd::kStopped)
-    write("failed", fmt::format("stopped by a signal after epoch {}", last.epoch));
+    end_as("failed", fmt::format("stopped by a signal after epoch {}", last.epoch));
   else
-    write("ok", "");
+    end_as("ok", "");
   if (!options.json)
     context.out << fmt::format("\n{} of training; row {} and its curve are in {}\n",
                                human_seconds(last.total_seconds), file.runs() - 1, file.path());
@@ -241,6 +274,11 @@ const CommandRegistration registration{
                      "results file; an existing one is appended to (default results/<host>-<date>.h5)");
       app.add_flag("--json", options->json, "one JSON object a line per epoch");
       add_kernel_options(app, options->kernel);
+      add_meter_options(app, options->power, options->meter_config);
+      real_number(app.add_option(
+                      "--idle-s", options->power.idle_s,
+                      "idle time before and after the training (default: 10 updates of the slowest meter)"),
+                  0, 3600);
       return [options, target](Context& context) {
         options->has_target = target->count() > 0;
         return run(*options, context);

@@ -199,7 +199,7 @@ std::vector<std::string> driver_names(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::filesystem::path path = entry.path();
+    const std::filesystem::path& path = entry.path();
     if (path.extension() == ".py" && !path.stem().string().starts_with("_")) names.push_back(path.stem());
   }
   std::sort(names.begin(), names.end());

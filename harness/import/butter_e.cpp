@@ -165,8 +165,8 @@ Row run_row(const PublishedRun& run, const ButterEOptions& options, double energ
   const Shape shape = canonical_shape(parse_shape(run.shape), run.depth);
   const Network network = make_network(shape, run.size, run.depth, info.features, info.outputs, info.task);
   const std::int64_t train_rows = info.observations - test_split_rows(info.observations);
-  const double steps =
-      static_cast<double>((train_rows + run.batch - 1) / run.batch) * static_cast<double>(options.epochs);
+  const std::int64_t epoch_steps = (train_rows + run.batch - 1) / run.batch;
+  const double steps = static_cast<double>(epoch_steps) * static_cast<double>(options.epochs);
   const double time_s = run.run_time_s - run.runtime_overhead_s;
   const Cost cost =
       mlp_train_epoch_mean_cost(network, static_cast<int>(run.batch), info.observations, train_rows);

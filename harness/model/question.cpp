@@ -97,7 +97,8 @@ std::string Question::basis() const {
 double rows_per_step(const Configuration& c) {
   const std::int64_t train_rows = c.dataset_rows - test_split_rows(c.dataset_rows);
   const std::int64_t batch = std::min<std::int64_t>(c.batch, train_rows);
-  return static_cast<double>(train_rows) / static_cast<double>((train_rows + batch - 1) / batch);
+  const std::int64_t steps = (train_rows + batch - 1) / batch;
+  return static_cast<double>(train_rows) / static_cast<double>(steps);
 }
 
 }  // namespace mlpwatt::model

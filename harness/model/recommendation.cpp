@@ -21,7 +21,8 @@ struct Choice {
   std::int64_t size;
   int depth;
   int batch = 0;  ///< 0: every batch size to be ranked
-  auto operator<=>(const Choice&) const = default;
+  // clang-tidy 14 takes the 0 that a <=> is compared with for a pointer
+  auto operator<=>(const Choice&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 /// Every shape and depth that has a network of about so many parameters.

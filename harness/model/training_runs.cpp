@@ -133,7 +133,8 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
         .push_back(std::move(run));
   }
   std::vector<TrainingRun> merged;
-  for (auto& [key, repetitions] : by_configuration) {
+  for (const auto& configuration : by_configuration) {
+    const std::vector<TrainingRun>& repetitions = configuration.second;
     TrainingRun one = repetitions.front();
     const auto value_over = [&](const auto& value_of) {
       std::vector<double> values;

@@ -69,7 +69,7 @@ Window run_window(Kernel& kernel, const ProtocolOptions& options, Clock& clock, 
                   const std::vector<Observer*>& observers, const std::function<bool()>& wants_more) {
   Window window;
   window.steps_per_block = steps_in(options.window_s / options.blocks, step_s);
-  window.block_step_s.reserve(static_cast<std::size_t>(16 * options.blocks));
+  window.block_step_s.reserve(std::size_t{16} * static_cast<std::size_t>(options.blocks));
   for (Observer* observer : observers) observer->begin();
   window.start_realtime_ns = clock.realtime_ns();
   window.start_monotonic_ns = clock.monotonic_ns();

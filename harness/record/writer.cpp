@@ -154,7 +154,7 @@ struct Writer::State {
     OpenTable& open = open_table(table);
     if (rows.empty()) return;
     const std::int64_t count = static_cast<std::int64_t>(rows.size());
-    const hsize_t size = static_cast<hsize_t>(open.rows + count);
+    const hsize_t size = static_cast<hsize_t>(open.rows) + static_cast<hsize_t>(count);
     // All columns are extended before any is written: a reader never meets columns of unequal length.
     require(H5Dset_extent(open.scale.get(), &size), path, "extending " + table.group());
     for (const Id& column : open.columns)
@@ -186,7 +186,7 @@ struct Writer::State {
   }
 };
 
-Writer::Writer(std::string path, WriterOptions options) : state_(std::make_unique<State>()) {
+Writer::Writer(const std::string& path, WriterOptions options) : state_(std::make_unique<State>()) {
   hdf5::quiet();
   state_->path = path;
   state_->temporary = temporary_name(path);

@@ -23,7 +23,7 @@ struct WriterOptions {
 class Writer {
  public:
   /// Errors: RecordError naming the folder or file.
-  Writer(std::string path, WriterOptions options);
+  Writer(const std::string& path, WriterOptions options);
   /// Drops the temporary file unless commit() has been called.
   ~Writer();
   Writer(const Writer&) = delete;

@@ -81,13 +81,14 @@ Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed) {
 
 namespace {
 
-void set_total(Row& row, const TotalEnergy& total, std::int64_t steps) {
+void set_total(Row& row, const TotalEnergy& total) {
   const std::string suffix = "_" + to_string(total.provenance);
   // What an earlier sum left is no part of this one.
   const auto set = [&](const std::string& name, double value) {
     row.set(name + suffix, std::isfinite(value) ? value : kAbsentReal);
   };
-  const double n = static_cast<double>(steps);
+  // the steps; in a training's window, which its evaluations share, as many as would have filled it
+  const double n = row.real("duration_s") / row.real("step_mean_s");
   set("energy_j", total.gross.joules);
   set("power_w", total.gross.mean_w());
   set("step_energy_j", total.gross.joules / n);
@@ -168,11 +169,11 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
 }
 
 std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
-                                    const std::optional<ChannelEnergy>& rest, std::int64_t steps) {
+                                    const std::optional<ChannelEnergy>& rest) {
   const auto measured = total_energy(channels, Provenance::kMeasured),
              modelled = total_energy(channels, Provenance::kModelled);
   for (const auto* total : {&measured, &modelled})
-    if (*total) set_total(row, **total, steps);
+    if (*total) set_total(row, **total);
   if (!measured && !modelled) return {};  // only sensors that nothing can be summed of
   const TotalEnergy& headline = measured ? *measured : *modelled;
   unsigned flags = headline.gross.flags | (headline.net.flags & kIdleDrift);
@@ -191,10 +192,10 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
   return headline.parts;
 }
 
-void set_power(Record& record, const WindowPower& power, std::int64_t steps) {
+void set_power(Record& record, const WindowPower& power) {
   if (power.channels.empty()) return;
   Row& row = record.run;
-  const std::vector<std::size_t> parts = set_totals(row, power.channels, power.rest, steps);
+  const std::vector<std::size_t> parts = set_totals(row, power.channels, power.rest);
   row.set("sampler_cpu_share", power.sampler_cpu_share);
   row.set("wall_offset_s", power.wall_offset_s);
 

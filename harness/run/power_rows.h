@@ -12,8 +12,8 @@ namespace mlpwatt {
 /// At most so many raw readings a channel and run are stored; beyond it every n-th, which /energies says.
 inline constexpr std::size_t kMostSamples = 2000;
 
-/// @param steps of the window; the record's host must be set
-void set_power(Record& record, const WindowPower& power, std::int64_t steps);
+/// The record's host and its window (duration_s, step_mean_s) must be set.
+void set_power(Record& record, const WindowPower& power);
 
 // The parts of it, for what is attached to a finished file.
 
@@ -23,9 +23,10 @@ Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed);
 /// What /energies and /meters keep of a channel: enough to add it up with others once more.
 /// @param seconds of the window
 ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seconds);
-/// The energy columns of a row of /runs from all its channels. @return those that were summed
+/// The energy columns of a row of /runs from all its channels; its window must be set. @return those that
+/// were summed
 std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
-                                    const std::optional<ChannelEnergy>& rest, std::int64_t steps);
+                                    const std::optional<ChannelEnergy>& rest);
 /// Rows of /samples; says in `energy` how many are kept.
 void append_samples(std::vector<Row>& samples, Row& energy, const Series& series, std::int64_t meter);
 

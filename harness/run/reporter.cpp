@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "harness/protocol/statistics.h"
 
@@ -58,7 +59,7 @@ Run aggregate(const std::vector<Run>& runs, const std::string& statistic, bool k
 
 WindowReporter::WindowReporter(std::unique_ptr<benchmark::BenchmarkReporter> inner, ReporterOptions options,
                                std::function<RunFacts()> facts)
-    : inner_(std::move(inner)), options_(options), facts_(std::move(facts)) {}
+    : inner_(std::move(inner)), options_(std::move(options)), facts_(std::move(facts)) {}
 
 bool WindowReporter::ReportContext(const Context& context) {
   inner_->SetOutputStream(&GetOutputStream());

@@ -263,9 +263,10 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   PowerObserver power_observer(power);
   const Window window = run_window(*kernel, settings.protocol, clock, warm.step_s,
                                    {&counter_observer, &power_observer}, more_for_energy(settings));
+  set_window(row, warm, window, cost);
   if (power != nullptr) {
     power->be_idle(power->idle_s());
-    set_power(record, power->result(), window.steps);
+    set_power(record, power->result());
   }
   for (int pass = 1; pass < counters.passes(); ++pass) {  // the same steady state again, for the other events
     // A profiler's passes hold whole sums over many steps; one block of the window is plenty.
@@ -275,7 +276,6 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
     counters.stop(steps);
   }
   if (simulate) counters.count_aside();
-  set_window(row, warm, window, cost);
   set_machine_state(row, power_observer.before, power_observer.after);
   set_gpu_state(row, power_observer.gpus_before, power_observer.gpus_after);
   set_floor(row, cost, settings);

@@ -39,10 +39,15 @@ Number parse(const std::string& text) {
 
 class PmCounters : public Meter {
  public:
-  PmCounters(std::string folder, std::vector<FileChannel> files, double poll_s)
-      : folder_(std::move(folder)), files_(std::move(files)), poll_s_(poll_s) {
-    for (const FileChannel& file : files_) channels_.push_back(file.channel);
-    startup_ = read_text(folder_ + "/startup").text;
+  PmCounters(const std::string& folder, const std::vector<FileChannel>& files, double poll_s)
+      : freshness_(folder + "/freshness"),
+        startup_(folder + "/startup"),
+        poll_s_(poll_s),
+        began_(startup_.read().text) {
+    for (const FileChannel& file : files) {
+      channels_.push_back(file.channel);
+      kept_.emplace_back(file.path);
+    }
   }
   std::string name() const override { return kName; }
   const std::vector<Channel>& channels() const override { return channels_; }
@@ -50,17 +55,17 @@ class PmCounters : public Meter {
   bool slow() const override { return false; }
 
   std::vector<Reading> read(double) override {
-    std::vector<Reading> readings(files_.size());
+    std::vector<Reading> readings(kept_.size());
     std::string reason = fmt::format("{}: freshness changed during {} reads in a row", kName, kTries);
     for (int attempt = 0; attempt < kTries; ++attempt) {
-      const FileText before = read_text(folder_ + "/freshness");
-      for (std::size_t i = 0; i < files_.size(); ++i) readings[i] = read_one(files_[i]);
-      const FileText after = read_text(folder_ + "/freshness");
+      const FileText before = freshness_.read();
+      for (std::size_t i = 0; i < kept_.size(); ++i) readings[i] = read_one(i);
+      const FileText after = freshness_.read();
       if (before.ok() && before.text != after.text) continue;
       // one that cannot be read tells nothing; the counters' own files say what is wrong
-      const FileText startup = read_text(folder_ + "/startup");
-      const bool changed = startup.ok() && !startup_.empty() && startup.text != startup_;
-      if (startup.ok()) startup_ = startup.text;
+      const FileText startup = startup_.read();
+      const bool changed = startup.ok() && !began_.empty() && startup.text != began_;
+      if (startup.ok()) began_ = startup.text;
       if (changed) {
         reason = fmt::format("{}: the counters began anew (startup changed)", kName);
         break;
@@ -78,27 +83,27 @@ class PmCounters : public Meter {
   }
 
  private:
-  Reading read_one(const FileChannel& file) const {
+  Reading read_one(std::size_t i) {
     Reading reading;
-    const FileText text = read_text(file.path);
+    const FileText text = kept_[i].read();
     reading.monotonic_s = monotonic_now_s();
     const Number number = text.ok() ? parse(text.text) : Number{};
     if (!number.value) {
-      reading.reason = fmt::format("{}: {}", kName, text.reason(file.path));
+      reading.reason = fmt::format("{}: {}", kName, text.reason(kept_[i].path()));
       return reading;
     }
     reading.value = *number.value;
     if (number.stamp_us) reading.device_stamp = *number.stamp_us;
-    if (number.stamp_us && file.channel.stamped_by_device)
+    if (number.stamp_us && channels_[i].stamped_by_device)
       reading.monotonic_s = static_cast<double>(*number.stamp_us) * 1e-6 - wall_offset_s();
     return reading;
   }
 
-  std::string folder_;
-  std::vector<FileChannel> files_;
+  KeptFile freshness_, startup_;
+  std::vector<KeptFile> kept_;  ///< of each channel
   std::vector<Channel> channels_;
   double poll_s_;
-  std::string startup_;
+  std::string began_;  ///< the text of `startup`
 };
 
 MeterProbe open(const nlohmann::json& config) {
@@ -158,8 +163,8 @@ MeterProbe open(const nlohmann::json& config) {
   probe.detail = fmt::format("{} Hz: {}", scan_hz, fmt::join(domains, ", "));
   // Without stamps the time of an update is only known to the distance of two reads.
   const double poll_s = scan_hz > 0 ? (stamped ? 0.5 : 0.2) / scan_hz : 0.05;
-  probe.meters.push_back(std::make_unique<PmCounters>(folder, std::move(files),
-                                                      number_setting(kName, config, "poll_s", poll_s)));
+  probe.meters.push_back(
+      std::make_unique<PmCounters>(folder, files, number_setting(kName, config, "poll_s", poll_s)));
   return probe;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,19 +23,41 @@ std::string FileText::reason(const std::string& path) const {
                      ok() ? fmt::format("'{}' is no number", text.substr(0, 40)) : strerror(error));
 }
 
-FileText read_text(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) return {"", errno};
+namespace {
+
+/// -1 with errno
+int open_to_read(const std::string& path) { return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }
+
+/// From the start: sysfs makes a new text for every read there.
+FileText text_of(int descriptor) {
   std::array<char, 4096> buffer;
-  const ssize_t n = ::read(file, buffer.data(), buffer.size());
-  const int error = n < 0 ? errno : 0;
-  close(file);
-  if (error != 0) return {"", error};
+  const ssize_t n = pread(descriptor, buffer.data(), buffer.size(), 0);
+  if (n < 0) return {"", errno};
   std::string text(buffer.data(), static_cast<std::size_t>(n));
   const auto is_space = [](char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\0'; };
   while (!text.empty() && is_space(text.back())) text.pop_back();
   const auto first = std::find_if_not(text.begin(), text.end(), is_space);
   return {std::string(first, text.end()), 0};
+}
+
+}  // namespace
+
+FileText read_text(const std::string& path) { return KeptFile(path).read(); }
+
+KeptFile::~KeptFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+FileText KeptFile::read() {
+  struct stat status;
+  if (descriptor_ >= 0) {
+    // one that was removed or replaced would show its last text for ever
+    if (fstat(descriptor_, &status) == 0 && status.st_nlink > 0)
+      if (FileText text = text_of(descriptor_); text.ok()) return text;
+    close(descriptor_);
+  }
+  descriptor_ = open_to_read(path_);
+  return descriptor_ < 0 ? FileText{"", errno} : text_of(descriptor_);
 }
 
 std::optional<double> as_number(const std::string& text) {
@@ -111,7 +134,11 @@ MeterProbe guarded(const std::function<MeterProbe()>& open) {
 
 FileMeter::FileMeter(std::string name, std::vector<FileChannel> files, double poll_period_s, bool slow)
     : name_(std::move(name)), files_(std::move(files)), poll_period_s_(poll_period_s), slow_(slow) {
-  for (const FileChannel& file : files_) channels_.push_back(file.channel);
+  kept_.reserve(files_.size());
+  for (const FileChannel& file : files_) {
+    channels_.push_back(file.channel);
+    kept_.emplace_back(file.path);
+  }
 }
 
 std::vector<Reading> FileMeter::read(double) {
@@ -119,7 +146,7 @@ std::vector<Reading> FileMeter::read(double) {
   for (std::size_t i = 0; i < files_.size(); ++i) {
     const FileChannel& file = files_[i];
     Reading& reading = readings[i];
-    const FileText text = read_text(file.path);
+    const FileText text = kept_[i].read();
     reading.monotonic_s = monotonic_now_s();
     const std::optional<double> raw = text.ok() ? as_number(text.text) : std::nullopt;
     if (!raw)

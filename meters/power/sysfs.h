@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "meters/power/meter.h"
@@ -19,6 +20,25 @@ struct FileText {
   std::string reason(const std::string& path) const;
 };
 FileText read_text(const std::string& path);
+
+/// A file read again and again: kept open, as opening costs several times what reading does. It is opened
+/// anew when it has been replaced or its driver is gone.
+class KeptFile {
+ public:
+  explicit KeptFile(std::string path) : path_(std::move(path)) {}
+  KeptFile(KeptFile&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+  KeptFile& operator=(KeptFile&&) = delete;
+  ~KeptFile();
+  /// As read_text(path()).
+  FileText read();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
 /// A number and nothing else; nullopt for anything else, NaN and infinities included.
 std::optional<double> as_number(const std::string& text);
 /// The number in a file; nullopt when there is none.
@@ -64,6 +84,7 @@ class FileMeter : public Meter {
  private:
   std::string name_;
   std::vector<FileChannel> files_;
+  std::vector<KeptFile> kept_;  ///< of each channel
   std::vector<Channel> channels_;
   double poll_period_s_;
   bool slow_;

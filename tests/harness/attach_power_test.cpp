@@ -42,6 +42,7 @@ Record run_of(const std::string& name, double first_utc_s, double after_s, doubl
   run.set("warm_up_s", 60.0);
   if (idle_s > 0) run.set("idle_s", idle_s);
   run.set("steps", std::int64_t{1000});
+  run.set("step_mean_s", duration_s / 1000);
   return record;
 }
 
@@ -215,7 +216,7 @@ TEST_F(AttachPower, TheNodeTakesThePlaceOfItsParts) {
   package.idle.watts = 20000 / 1200.0;
   power.channels.push_back(package);
   power.series.push_back({"powercap", package.channel, 0.1, {}, {}});
-  set_power(record, power, 1000);
+  set_power(record, power);
   RecordFile(file()).append(record);
   write_log(kNoon_utc_s - 3600, kNoon_utc_s + 3600 * 4, kNoon_utc_s, civil);
   ASSERT_EQ(attach().status, 0);

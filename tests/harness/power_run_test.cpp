@@ -82,6 +82,50 @@ TEST_F(MeteredRun, ACounterAndItsPartsGiveMeasuredEnergyOfTheWindow) {
   EXPECT_GE(contents.rows(samples_table()).size(), 20u) << "the raw series";
 }
 
+TEST_F(MeteredRun, ATrainingHasTheEnergyOfItsWindowAndOfItsSteps) {
+  const Waveform curve = Waveform::random(5, 80, 240, 0.3, 60);
+  FileInstrument powercap = play_powercap(curve, 0.005);
+  const std::string config = folder_.path("meters.json");
+  std::ofstream(config) << nlohmann::json{{"powercap", powercap.config}};
+  const Outcome outcome = mlpwatt::testing::run({"train",
+                                                 "--dataset",
+                                                 "wine_quality_white",
+                                                 "--shape",
+                                                 "trapezoid",
+                                                 "--size",
+                                                 "4096",
+                                                 "--depth",
+                                                 "4",
+                                                 "--epochs",
+                                                 "120",
+                                                 "--meters",
+                                                 "powercap",
+                                                 "--meter-config",
+                                                 config,
+                                                 "--idle-s",
+                                                 "0.4",
+                                                 "--out",
+                                                 file(),
+                                                 "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(Reader(file()).problems().empty());
+  const Contents contents = read_file(file());
+  const Row& row = contents.rows(runs_table())[0];
+  const double begin_s =
+      1e-9 * static_cast<double>(row.integer("start_monotonic_ns")) - powercap.player->start_s();
+  const double duration_s = row.real("duration_s"),
+               training_s = contents.rows(curves_table()).back().real("total_seconds");
+  const double truth = 1.1 * curve.joules(begin_s, begin_s + duration_s);  // package and dram
+  EXPECT_NEAR(row.real("energy_j_measured"), truth, 0.05 * truth);
+  EXPECT_LT(training_s, duration_s) << "the window holds the evaluations";
+  EXPECT_NEAR(row.real("step_mean_s") * static_cast<double>(row.integer("steps")), training_s, 1e-9);
+  EXPECT_NEAR(row.real("step_energy_j_measured"), row.real("power_w_measured") * row.real("step_mean_s"),
+              0.01 * row.real("step_energy_j_measured"));
+  EXPECT_GT(row.real("idle_power_w_measured"), 80);
+  EXPECT_DOUBLE_EQ(row.real("idle_s"), 0.4);
+  EXPECT_GE(contents.rows(samples_table()).size(), 20u) << "the raw series";
+}
+
 TEST_F(MeteredRun, AWindowLastsUntilTheSlowestMeterHasBeenReadTenTimes) {
   FileInstrument hwmon = play_hwmon(Waveform::random(4, 200, 400, 0.5, 60), 0.1);
   const nlohmann::json config{{"hwmon", hwmon.config}};
