@@ -28,8 +28,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Draws the most of a GPU that the catalogue can.
+constexpr const char* kGpuLoad = "gpu/fma/fp32";
+
 struct Options {
-  std::string meter, meter_config, store;
+  std::string meter, meter_config, store, load;
   CalibrationOptions calibration;
   bool dry_run = false, json = false, sampler_cost = false;
   // of --sampler-cost
@@ -63,19 +66,48 @@ std::vector<std::unique_ptr<Meter>> open_named(const std::string& name, const nl
   throw UsageError(fmt::format("'{}' is no meter; known: {}", name, fmt::join(known, ", ")));
 }
 
-/// The load of calibrate is the processor's: a meter of nothing but GPUs would have noise fitted.
-/// Errors: UsageError.
-void refuse_gpus(const Meter& meter) {
+/// A meter of nothing but GPUs sees no work of the processor.
+bool measures_gpus_only(const Meter& meter) {
   const std::vector<Channel>& channels = meter.channels();
-  if (channels.empty() || !std::all_of(channels.begin(), channels.end(), [](const Channel& channel) {
-        return channel.domain.starts_with("gpu:");
-      }))
-    return;
-  throw UsageError(
-      fmt::format("{} measures GPUs only ({} ...), and calibrate's load runs on the processor; leave it at "
-                  "the period and "
-                  "averaging that it declares, or name a meter of the node or its processors",
-                  meter.name(), channels.front().domain));
+  return !channels.empty() && std::all_of(channels.begin(), channels.end(), [](const Channel& channel) {
+    return channel.domain.starts_with("gpu:");
+  });
+}
+
+/// A benchmark of the catalogue, set up. Errors: UsageError for no such name; std::runtime_error when it
+/// cannot run here.
+std::unique_ptr<Kernel> kernel_named(const std::string& name, const RunOptions& options) {
+  Selection selection;
+  selection.filter = "^" + name + "$";
+  const Benchmark benchmark = select(catalogue(), options, selection).front();
+  if (!benchmark.unavailable.empty())
+    throw std::runtime_error(fmt::format("{} cannot run here: {}", name, benchmark.unavailable));
+  std::unique_ptr<Kernel> kernel = benchmark.make(options);
+  kernel->set_up();
+  return kernel;
+}
+
+struct NamedLoad {
+  std::string text;
+  SquareLoad load;
+};
+/// What goes on and off: the benchmark asked for, or multiply-adds where the meter can see them.
+NamedLoad load_for(const Meter& meter, const Options& options, const Hierarchy& hierarchy) {
+  std::string name = options.load;
+  if (name.empty() && !measures_gpus_only(meter)) {
+    const int threads = options.kernel.threads > 0 ? options.kernel.threads : hierarchy.cores;
+    return {fmt::format("multiply-adds on {} core(s) go", threads), fma_load(threads)};
+  }
+  if (name.empty()) {
+    name = kGpuLoad;
+    if (std::none_of(catalogue().begin(), catalogue().end(),
+                     [](const Family& family) { return family.backend == "gpu"; }))
+      throw std::runtime_error(fmt::format(
+          "{} measures GPUs only ({} ...), and a program built without nvcc cannot load one; build it "
+          "with the CUDA toolkit, or leave the meter at what it declares",
+          meter.name(), meter.channels().front().domain));
+  }
+  return {name + " goes", kernel_load(kernel_named(name, to_run_options(options.kernel, hierarchy)))};
 }
 
 std::string estimated_text(const Estimated& value, bool bound = false) {
@@ -100,18 +132,15 @@ void print_timing(std::ostream& out, const ChannelTiming& timing) {
 
 int find_timing(const Options& options, Context& context) {
   const Machine machine = read_machine();
-  const int threads = options.kernel.threads > 0 ? options.kernel.threads : machine.hierarchy.cores;
   const std::string path = options.store.empty() ? default_calibration_path() : options.store;
   const std::vector<ChannelTiming> known = read_calibrations(path);
   std::vector<ChannelTiming> found;
   const std::vector<std::unique_ptr<Meter>> meters =
       open_named(options.meter, read_meter_config(options.meter_config));
-  for (const auto& meter : meters) refuse_gpus(*meter);
   for (const auto& meter : meters) {
-    context.err << fmt::format("{}: a load on {} core(s) goes on and off; keep the machine quiet\n",
-                               meter->name(), threads);
-    const CalibrationRecord record =
-        record_under_load(*meter, fma_load(threads), options.calibration, monotonic_clock());
+    const auto [text, load] = load_for(*meter, options, machine.hierarchy);
+    context.err << fmt::format("{}: {} on and off; keep the machine quiet\n", meter->name(), text);
+    const CalibrationRecord record = record_under_load(*meter, load, options.calibration, monotonic_clock());
     for (const Series& series : record.series) {
       ChannelTiming timing = fit_timing(series, record.load);
       timing.host = calibration_host();
@@ -140,12 +169,7 @@ int find_timing(const Options& options, Context& context) {
 int show_sampler_cost(const Options& options, Context& context) {
   const Machine machine = read_machine();
   const RunOptions kernel_options = to_run_options(options.kernel, machine.hierarchy);
-  Selection selection;
-  selection.filter = "^" + options.step + "$";
-  const std::vector<Benchmark> benchmarks = select(catalogue(), kernel_options, selection);
-  if (!benchmarks.front().unavailable.empty()) throw std::runtime_error(benchmarks.front().unavailable);
-  const std::unique_ptr<Kernel> kernel = benchmarks.front().make(kernel_options);
-  kernel->set_up();
+  const std::unique_ptr<Kernel> kernel = kernel_named(options.step, kernel_options);
   PowerOptions power;
   power.meters = options.meter;
   power.config = read_meter_config(options.meter_config);
@@ -160,7 +184,7 @@ int show_sampler_cost(const Options& options, Context& context) {
   const SamplerCost cost = measure_sampler_cost(*kernel, open, options.turn_s, options.pairs, system_clock());
   if (options.json) {
     context.out << Json{{"meters", meters},
-                        {"step", benchmarks.front().name},
+                        {"step", options.step},
                         {"step_s", cost.step_s},
                         {"pairs", cost.pairs},
                         {"turn_s", options.turn_s},
@@ -181,7 +205,7 @@ int show_sampler_cost(const Options& options, Context& context) {
       "noise       one turn without to the next: {:.2f} % (median)\n",
       fmt::join(meters, ", "), static_cast<double>(cost.reads) / cost.seconds, 100 * cost.core_share,
       100 * cost.slow_down, 100 * cost.low95, 100 * cost.high95, cost.pairs, human_seconds(options.turn_s),
-      benchmarks.front().name, 100 * cost.noise);
+      options.step, 100 * cost.noise);
   return kExitOk;
 }
 
@@ -203,6 +227,10 @@ const CommandRegistration registration{
       real_number(app.add_option("--poll-s", options->calibration.poll_s,
                                  "time between readings (default: a twentieth of the update period)"),
                   1e-4, 1e4);
+      app.add_option(
+          "--load", options->load,
+          "benchmark whose steps are the load (default: multiply-adds on all cores; gpu/fma/fp32 for a "
+          "meter of GPUs only)");
       app.add_option("--store", options->store,
                      "calibration file (default $MLPWATT_CALIBRATION or ~/.config/mlpwatt/calibration.json)");
       app.add_flag("--dry-run", options->dry_run, "store nothing");

@@ -42,6 +42,8 @@ void initialise_google(const GoogleOptions& options) {
   arguments.push_back("--benchmark_time_unit=" + (options.time_unit.empty() ? "us" : options.time_unit));
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
+  static std::string program = arguments.front();  // the library keeps the pointer for its reports
+  argv.front() = program.data();
   int argc = static_cast<int>(argv.size());
   benchmark::Initialize(&argc, argv.data());
 }

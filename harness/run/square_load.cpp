@@ -2,8 +2,10 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -15,15 +17,18 @@
 namespace mlpwatt {
 namespace {
 
-/// Some 15 us between looks at the clock: far below any meter's update period.
-constexpr std::int64_t kIterationsPerLook = 10'000;
+/// Work between two looks at the clock is to take far less than any meter's update period.
+constexpr std::int64_t kIterationsPerLook = 10'000;  // some 15 us
+constexpr double kStepsPerLook_s = 0.5e-3;
 
-class FmaLoad {
+class WaveLoad {
  public:
-  FmaLoad(SquareWave wave, int threads) : wave_(std::move(wave)), probe_(fma_probe(choose_isa(""))) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  /// @param work until the next look at the clock; called by all threads
+  WaveLoad(SquareWave wave, int threads, std::function<void()> work)
+      : wave_(std::move(wave)), work_(std::move(work)) {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { follow(); });
   }
-  ~FmaLoad() {
+  ~WaveLoad() {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
@@ -31,11 +36,11 @@ class FmaLoad {
     wake_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
-  FmaLoad(const FmaLoad&) = delete;
-  FmaLoad& operator=(const FmaLoad&) = delete;
+  WaveLoad(const WaveLoad&) = delete;
+  WaveLoad& operator=(const WaveLoad&) = delete;
 
  private:
-  void work() {
+  void follow() {
     // a thread inherits the binding of the one that made it, which may be to one core
     cpu_set_t all;
     CPU_ZERO(&all);
@@ -44,10 +49,7 @@ class FmaLoad {
     const std::vector<double>& edges_s = wave_.edges_s();
     for (std::size_t i = 0; i + 1 < edges_s.size(); i += 2) {
       if (!sleep_until(edges_s[i])) return;
-      while (monotonic_now_s() < edges_s[i + 1] && !stopping_) {
-        volatile float keep = probe_.chains(kIterationsPerLook, 0.5f, 1.0f);
-        (void)keep;
-      }
+      while (monotonic_now_s() < edges_s[i + 1] && !stopping_) work_();
     }
   }
   /// False: it is to end.
@@ -58,7 +60,7 @@ class FmaLoad {
   }
 
   SquareWave wave_;
-  FmaProbe probe_;
+  std::function<void()> work_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<bool> stopping_{false};
@@ -69,7 +71,22 @@ class FmaLoad {
 
 SquareLoad fma_load(int threads) {
   return [threads](const SquareWave& wave) -> std::shared_ptr<void> {
-    return std::make_shared<FmaLoad>(wave, threads);
+    const FmaProbe probe = fma_probe(choose_isa(""));
+    return std::make_shared<WaveLoad>(wave, threads, [probe] {
+      volatile float keep = probe.chains(kIterationsPerLook, 0.5f, 1.0f);
+      (void)keep;
+    });
+  };
+}
+
+SquareLoad kernel_load(std::shared_ptr<Kernel> kernel) {
+  kernel->run(1);
+  const double before_s = monotonic_now_s();
+  kernel->run(1);
+  const double step_s = std::max(monotonic_now_s() - before_s, 1e-7);
+  const auto steps = std::max<std::int64_t>(1, std::llround(kStepsPerLook_s / step_s));
+  return [kernel = std::move(kernel), steps](const SquareWave& wave) -> std::shared_ptr<void> {
+    return std::make_shared<WaveLoad>(wave, 1, [kernel, steps] { kernel->run(steps); });
   };
 }
 

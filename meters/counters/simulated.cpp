@@ -113,7 +113,7 @@ const Recipe* recipe_of(const std::string& name) {
 
 class SimulatedSource : public CounterSource {
  public:
-  explicit SimulatedSource(std::string valgrind) : wanted_(valgrind.empty() ? "valgrind" : valgrind) {}
+  explicit SimulatedSource(const std::string& valgrind) : wanted_(valgrind.empty() ? "valgrind" : valgrind) {}
 
   std::string name() const override { return "simulated"; }
   Provenance provenance() const override { return Provenance::kSimulated; }

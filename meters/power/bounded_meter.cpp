@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <mutex>
 #include <thread>
 
@@ -74,7 +75,6 @@ struct BoundedMeter::Worker {
 
   /// @return "" or why nothing could be read
   std::string ask(Clock::time_point until, std::vector<Reading>& got) {
-    double pause_s = options.back_off_s;
     for (int attempt = 1;; ++attempt) {
       if (attempt == 1 && last_begin != Clock::time_point::min())
         std::this_thread::sleep_until(std::min(until, last_begin + duration_of(options.least_spacing_s)));
@@ -98,9 +98,9 @@ struct BoundedMeter::Worker {
       } catch (...) {
         problem = "failed in an unknown way";
       }
+      const double pause_s = options.back_off_s * std::exp2(attempt - 1);
       if (attempt >= options.attempts || Clock::now() + duration_of(pause_s) >= until) return problem;
       std::this_thread::sleep_for(duration_of(pause_s));
-      pause_s *= 2;
     }
   }
 };

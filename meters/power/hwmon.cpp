@@ -39,7 +39,7 @@ void set_domain(Channel& channel, const std::string& chip, const std::string& la
                 const std::string& index) {
   const std::string word = word_of(label);
   channel.parent = "node";
-  const std::string socket = label.empty() ? "" : label.substr(label.find_last_of(" ") + 1);
+  const std::string socket = label.empty() ? "" : label.substr(label.find_last_of(' ') + 1);
   if (label.starts_with("Module Power Socket")) {
     channel.domain = "module" + socket;
   } else if (label.starts_with("Grace Power Socket")) {

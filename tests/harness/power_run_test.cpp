@@ -7,9 +7,12 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <mutex>
+#include <thread>
 
 #include "harness/record/reader.h"
 #include "harness/record/record_file.h"
+#include "harness/run/square_load.h"
 #include "meters/counters/child_process.h"
 #include "tests/harness/fakes.h"
 #include "tests/harness/program.h"
@@ -20,6 +23,7 @@
 namespace mlpwatt::testing {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -321,18 +325,53 @@ TEST(CalibrateCommand, NamesWhatItCannotDo) {
   EXPECT_THAT(nowhere.err, HasSubstr("--meter-config"));
 }
 
-TEST(CalibrateCommand, RefusesMetersThatItsLoadDoesNotReach) {
+TEST(CalibrateCommand, SaysWhatTheLoadIs) {
   const TemporaryFolder folder;
   NvmlFixture nvml;
   nvml.add("GPU-aa", 200);
   const std::string path = folder.path("meters.json");
   std::ofstream(path) << nlohmann::json{{"nvml", {{"library", nvml.path}}}};
-  for (const char* name : {"nvml", "nvml:energy"}) {
-    const Outcome refused = run({"calibrate", name, "--meter-config", path, "--seconds", "1", "--dry-run"});
-    EXPECT_EQ(refused.status, 2) << name << refused.out;
-    EXPECT_THAT(refused.err, HasSubstr(std::string(name) + " measures GPUs only (gpu:GPU-aa"));
-    EXPECT_EQ(refused.error_lines(), 1u) << refused.err;
+  const auto said = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args{"calibrate", "--meter-config", path,        "--seconds",
+                                  "1",         "--dry-run",      "--threads", "1"};
+    args.insert(args.end(), more.begin(), more.end());
+    return run(args);
+  };
+  EXPECT_THAT(said({"estimate"}).err, StartsWith("estimate: multiply-adds on 1 core(s) go on and off"));
+  EXPECT_THAT(said({"estimate", "--load", "cpu/fma/generic"}).err,
+              StartsWith("estimate: cpu/fma/generic goes on and off"));
+  // a GPU sees no work of the processor; without nvcc the program has none for it
+  EXPECT_THAT(said({"nvml:energy"}).err, AnyOf(StartsWith("nvml:energy: gpu/fma/fp32 goes on and off"),
+                                               HasSubstr("measures GPUs only (gpu:GPU-aa"),
+                                               HasSubstr("gpu/fma/fp32 cannot run here: ")));
+  const Outcome unknown = said({"estimate", "--load", "cpu/fma/none"});
+  EXPECT_EQ(unknown.status, 2) << unknown.out;
+  EXPECT_THAT(unknown.err, HasSubstr("no benchmark matches"));
+}
+
+TEST(SquareLoad, AKernelsStepsFollowTheWave) {
+  std::mutex mutex;
+  std::vector<double> ran_s;
+  const auto kernel = std::make_shared<FakeKernel>(FakeScript{.step_s = 1e-3, .during_run = [&] {
+                                                                const std::lock_guard lock(mutex);
+                                                                ran_s.push_back(monotonic_now_s());
+                                                              }});
+  const SquareLoad load = kernel_load(kernel);
+  ran_s.clear();
+  const double now_s = monotonic_now_s();
+  const SquareWave wave({now_s + 0.05, now_s + 0.1, now_s + 0.2, now_s + 0.25});
+  const std::shared_ptr<void> running = load(wave);
+  std::this_thread::sleep_for(std::chrono::milliseconds(320));
+  const std::lock_guard lock(mutex);
+  int first = 0, second = 0;
+  for (const double t : ran_s) {
+    // begun within the wave; a loaded machine may look at the clock late
+    EXPECT_GE(t, now_s + 0.05);
+    EXPECT_FALSE(t > now_s + 0.15 && t < now_s + 0.2) << t - now_s;
+    ++(t < now_s + 0.2 ? first : second);
   }
+  EXPECT_GT(first, 0);
+  EXPECT_GT(second, 0);
 }
 
 TEST(CalibrateCommand, MeasuresWhatTheSamplerCosts) {
