@@ -14,14 +14,28 @@
 
 #include <cstdint>
 #include <functional>
-#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 
 namespace mlpwatt::emulation {
 
-using Where = std::source_location;
+/// std::source_location, which clang has with libstdc++ from 16 on only.
+class Where {
+ public:
+  static constexpr Where current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+    Where where;
+    where.file_ = file;
+    where.line_ = line;
+    return where;
+  }
+  constexpr const char* file_name() const { return file_; }
+  constexpr unsigned line() const { return line_; }
+
+ private:
+  const char* file_ = "";
+  unsigned line_ = 0;
+};
 
 /// What the kernel did that no device allows, and where.
 struct Violation : std::runtime_error {

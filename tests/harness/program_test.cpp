@@ -304,7 +304,8 @@ TEST(Program, InfoTakesAMeterConfiguration) {
 TEST(Program, ListAsJsonIsComplete) {
   const Outcome outcome = run({"list", "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  for (const auto& family : outcome.json()["families"]) {
+  const nlohmann::json list = outcome.json();
+  for (const auto& family : list["families"]) {
     EXPECT_GT(family["benchmarks"], 0) << family["name"];
     EXPECT_NE(family["summary"], "") << family["name"];
   }

@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <utility>
+
 #include "meters/domains.h"
 #include "meters/power/power_log.h"
+#include "meters/power/sysfs.h"
 #include "tests/meters/trees.h"
 
 namespace mlpwatt::testing {
@@ -53,6 +57,23 @@ std::vector<FileInstrument> all_instruments(const Waveform& curve) {
   all.push_back(play_pm_counters(curve));
   all.push_back(play_csv_log(curve));
   return all;
+}
+
+TEST(KeptFile, ShowsWhatTheFileHasNow) {
+  const Tree tree;
+  tree.write("watts", "1");
+  KeptFile watts(tree.path("watts"));
+  EXPECT_EQ(watts.read().text, "1");
+  tree.append("watts", "2");  // the same file, as a driver's
+  EXPECT_EQ(watts.read().text, "1\n2");
+  tree.write("watts", "3");  // another file of that name
+  EXPECT_EQ(watts.read().text, "3");
+  tree.remove("watts");
+  EXPECT_EQ(watts.read().error, ENOENT);
+  tree.write("watts", "4");
+  EXPECT_EQ(watts.read().text, "4");
+  KeptFile moved(std::move(watts));
+  EXPECT_EQ(moved.read().text, "4");
 }
 
 TEST(FileMeters, ShowTheEnergyOfAPlayedWaveform) {
