@@ -375,7 +375,9 @@ TEST(GpuEmulator, SaysWhatADeviceForbids) {
       {6, "is not in the cluster"},       {7, "wait at a loop"},      {8, "not aligned to its size"},
       {9, "not in shared memory"},
   };
-  for (const auto& [kind, words] : cases) {
+  for (const auto& each : cases) {
+    const int kind = each.first;
+    const char* words = each.second;
     const std::string said =
         violation_of([&] { launch({.block = 32, .shared_bytes = 128}, divergent, kind, x.data()); });
     EXPECT_NE(said.find(words), std::string::npos) << kind << ": " << said;
