@@ -9,6 +9,7 @@
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -113,6 +114,8 @@ void Fiber::prepare(void (*entry)(void*), void* argument) {
 #endif
 #if defined(__SANITIZE_ADDRESS__)
   f.fake_inside = nullptr;
+  // the frames of a fiber that was left in the middle are no longer there
+  ASAN_UNPOISON_MEMORY_REGION(f.stack, kStackBytes);
 #endif
 }
 
