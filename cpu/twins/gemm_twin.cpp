@@ -205,15 +205,7 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
       Benchmark benchmark;
       const std::string text = std::to_string(size);
       benchmark.family = "cpu/gemm_twin";
-      benchmark.name = benchmark.family;
-      benchmark.name.append("/")
-          .append(variant)
-          .append("/")
-          .append(text)
-          .append("x")
-          .append(text)
-          .append("x")
-          .append(text);
+      benchmark.name = benchmark.family + "/" + variant + "/" + text + "x" + text + "x" + text;
       benchmark.parameters = {{"m", size}, {"n", size}, {"k", size}, {"layout", std::string("nn")}};
       benchmark.make = [variant, size](const RunOptions& options) {
         return gemm_twin::make(variant, size, size, size, options);
