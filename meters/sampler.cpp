@@ -24,6 +24,10 @@ double read_clock(clockid_t id) {
 
 /// A difference of the wall offset that no slewing explains.
 constexpr double kWallStep_s = 0.5;
+/// A meter due within this part of its period is read along with one that is due: waking the thread costs
+/// several times what a reading does (measured by `make sampler-cost`: 100 us of processor time a wake-up
+/// where the second core slept, 1.3 us a file).
+constexpr double kEarly = 0.25;
 
 std::chrono::steady_clock::time_point as_time_point(double monotonic_s) {
   return std::chrono::steady_clock::time_point(
@@ -69,7 +73,7 @@ struct Sampler::Team {
       const bool marking = wanted > team->marks_made;
       for (Member& member : team->members) {
         if (team->stopping) break;
-        if (marking || member.due_s <= monotonic_now_s()) team->read(member, lock);
+        if (marking || member.due_s - kEarly * member.poll_s <= monotonic_now_s()) team->read(member, lock);
       }
       if (marking) {
         team->marks_made = wanted;

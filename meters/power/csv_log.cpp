@@ -1,14 +1,17 @@
 // csv_log: a power log that another program on this machine or a shared file system keeps writing, tailed
 // live.
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <deque>
-#include <fstream>
+#include <filesystem>
 
 #include "meters/power/power_log.h"
 #include "meters/power/sysfs.h"
@@ -24,9 +27,10 @@ class CsvLog : public Meter {
  public:
   CsvLog(std::string path, PowerLogFormat format, Channel channel)
       : path_(std::move(path)), reader_(std::move(format)), channels_{std::move(channel)} {
-    std::ifstream in(path_, std::ios::binary | std::ios::ate);
     // Lines of before are nobody's business; half a line at the end is finished by the next read.
-    position_ = in ? static_cast<std::int64_t>(in.tellg()) : 0;
+    std::error_code none;
+    const std::uintmax_t size = std::filesystem::file_size(path_, none);
+    position_ = none ? 0 : static_cast<std::int64_t>(size);
   }
   std::string name() const override { return kName; }
   const std::vector<Channel>& channels() const override { return channels_; }
@@ -52,19 +56,25 @@ class CsvLog : public Meter {
   }
 
   std::string read_new_lines() {
-    std::ifstream in(path_, std::ios::binary);
-    if (!in) return fmt::format("{}: {}", path_, strerror(errno));
-    in.seekg(0, std::ios::end);
-    const auto size = static_cast<std::int64_t>(in.tellg());
-    if (size < position_) {  // rotated
+    // By name each time: the writer may have put a new file in its place.
+    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (descriptor < 0 || fstat(descriptor, &status) != 0) {
+      const int error = errno;
+      if (descriptor >= 0) close(descriptor);
+      return fmt::format("{}: {}", path_, strerror(error));
+    }
+    if (status.st_size < position_) {  // rotated
       position_ = 0;
       unfinished_.clear();
     }
-    in.seekg(position_);
-    std::string fresh(static_cast<std::size_t>(size - position_), '\0');
-    in.read(fresh.data(), static_cast<std::streamsize>(fresh.size()));
-    fresh.resize(static_cast<std::size_t>(in.gcount()));
-    position_ += static_cast<std::int64_t>(fresh.size());
+    std::string fresh(static_cast<std::size_t>(status.st_size - position_), '\0');
+    const ssize_t got = pread(descriptor, fresh.data(), fresh.size(), position_);
+    const int error = errno;
+    close(descriptor);
+    if (got < 0) return fmt::format("{}: {}", path_, strerror(error));
+    fresh.resize(static_cast<std::size_t>(got));
+    position_ += got;
     unfinished_ += fresh;
     std::string trouble;
     for (std::size_t end; (end = unfinished_.find('\n')) != std::string::npos;
@@ -72,8 +82,8 @@ class CsvLog : public Meter {
       try {
         if (const auto logged = reader_.take(unfinished_.substr(0, end)))
           waiting_.push_back(as_reading(*logged));
-      } catch (const std::exception& error) {
-        trouble = fmt::format("{}: {}", path_, error.what());
+      } catch (const std::exception& refused) {
+        trouble = fmt::format("{}: {}", path_, refused.what());
       }
     }
     return trouble;

@@ -293,8 +293,13 @@ TEST_F(MeteredRun, AServerThatHangsForTenSecondsHoldsUpNobody) {
 
 TEST_F(MeteredRun, ACalibrationIsUsedAndRecorded) {
   const std::string store = folder_.path("calibration.json");
-  const Outcome found = run({"calibrate", "estimate", "--seconds", "3", "--hold-s", "0.1", "--poll-s",
-                             "0.004", "--store", store, "--json"});
+  // The meter counts everybody's processor time: where others keep all cores busy there is no step to see.
+  Outcome found;
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    found = run({"calibrate", "estimate", "--seconds", "3", "--hold-s", "0.1", "--poll-s", "0.004", "--store",
+                 store, "--json"});
+    if (found.status == 0) break;
+  }
   ASSERT_EQ(found.status, 0) << found.err << found.out;
   const nlohmann::json timing = found.json()["calibrations"][0];
   // processor time is exact at any moment: later than it happened by nothing but the load's own start

@@ -46,6 +46,8 @@ class FaultRig {
   double own_clock_from_s = 0;
   /// The instrument stamps its updates, and its clock is what steps. Else the host's wall clock does.
   bool stamps = false;
+  /// A read that hangs ends when the instrument answers, and not before: the sampler's guard keeps the time.
+  bool guarded_by_sampler = false;
   /// Shows update number n (0, 1, 2 ...) of a healthy instrument.
   virtual void show(int n) = 0;
   /// Spoils what is shown from now on; called before each read while the fault is on.

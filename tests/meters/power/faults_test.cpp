@@ -155,6 +155,58 @@ Outcome run_with_a_wall_step(FaultRig& rig) {
   return {integrate(series, window), rig.meter().name()};
 }
 
+/// The rig's meter as the sampler reads it, the instrument moving on in real time until it hangs.
+class HangingInTheMiddle : public Meter {
+ public:
+  HangingInTheMiddle(FaultRig& rig, int hang_at) : rig_(rig), hang_at_(hang_at) {}
+  std::string name() const override { return rig_.meter().name(); }
+  const std::vector<Channel>& channels() const override { return rig_.meter().channels(); }
+  std::vector<Reading> read(double timeout_s) override {
+    const double from_s = rig_.own_clock_from_s > 0 ? rig_.own_clock_from_s : began_s_;
+    // a reading late by a whole update shows nothing twice
+    last_ = std::max(last_ + 1, static_cast<int>((monotonic_now_s() - from_s) / rig_.poll_s));
+    rig_.show(last_);
+    if (n_++ == hang_at_) rig_.spoil(Fault::kHang, last_);
+    return rig_.meter().read(timeout_s);
+  }
+  double poll_period_s() const override { return rig_.poll_s; }
+  bool slow() const override { return rig_.meter().slow(); }
+
+ private:
+  FaultRig& rig_;
+  const int hang_at_;
+  const double began_s_ = monotonic_now_s();
+  int n_ = 0, last_ = -1;
+};
+
+/// Meters whose reads wait for ever when the instrument does: the sampler says so meanwhile, and goes on when
+/// it is over.
+Outcome run_with_a_hang(FaultRig& rig) {
+  const int hang_at = span_of(Fault::kHang).from;
+  SamplerOptions options;
+  options.fast_timeout_s = options.slow_timeout_s = 0.25;
+  std::vector<std::unique_ptr<Meter>> meters;
+  meters.push_back(std::make_unique<HangingInTheMiddle>(rig, hang_at));
+  const double begin_s = monotonic_now_s(), patience_s = begin_s + 20;
+  Sampler sampler(std::move(meters), options);
+  while (sampler.reads() < hang_at && monotonic_now_s() < patience_s)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::this_thread::sleep_for(std::chrono::duration<double>(2 * options.fast_timeout_s));
+  const double marked_s = monotonic_now_s();
+  sampler.mark();
+  EXPECT_LT(monotonic_now_s() - marked_s, 20 * options.mark_timeout_s) << "nobody waits for it";
+  const std::int64_t before = sampler.reads();
+  Series series = sampler.series(0).at(rig.channel);
+  const Interval window{begin_s + 10 * rig.poll_s, monotonic_now_s()};
+  EXPECT_EQ(before, hang_at) << "it hangs";
+  rig.heal();
+  while (sampler.reads() < before + 10 && monotonic_now_s() < patience_s)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  sampler.stop();
+  EXPECT_TRUE(sampler.series(0).at(rig.channel).readings.back().value) << "after it the readings go on";
+  return {integrate(series, window), rig.meter().name()};
+}
+
 /// Any of these tells of the fault; the same run without it has no flag at all.
 unsigned expected(Fault fault) {
   switch (fault) {
@@ -199,8 +251,9 @@ std::string check(const RigEntry& entry, Fault fault) {
     ADD_FAILURE() << entry.meter << " could not be opened";
     return "";
   }
-  const Outcome outcome =
-      fault == Fault::kClockStep && !rig->stamps ? run_with_a_wall_step(*rig) : run(*rig, fault);
+  const Outcome outcome = fault == Fault::kClockStep && !rig->stamps         ? run_with_a_wall_step(*rig)
+                          : fault == Fault::kHang && rig->guarded_by_sampler ? run_with_a_hang(*rig)
+                                                                             : run(*rig, fault);
   if (fault == Fault::kWrap) {
     EXPECT_EQ(outcome.energy.wraps, 1) << entry.meter << ": " << outcome.energy.reason;
     EXPECT_EQ(outcome.energy.flags & ~kUnderSampled, 0u) << flags_text(outcome.energy.flags);

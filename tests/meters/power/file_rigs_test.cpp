@@ -3,8 +3,11 @@
 #include <sys/fsuid.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "tests/meters/power/fault_rigs.h"
 #include "tests/meters/trees.h"
+#include "tests/support/hanging_files.h"
 
 namespace mlpwatt::testing {
 namespace {
@@ -29,7 +32,9 @@ class TreeRig : public FaultRig {
         file_(folder_ + "/" + std::move(file)),
         text_(std::move(text)),
         negative_(std::move(negative)),
-        spike_(std::move(spike)) {}
+        spike_(std::move(spike)) {
+    guarded_by_sampler = true;
+  }
 
   /// After the tree is complete. @return false when the meter is not found in it
   bool open() {
@@ -42,7 +47,8 @@ class TreeRig : public FaultRig {
   void show(int n) override { tree.write(file_, text_(n)); }
   void heal() override {
     allow();
-    tree.remove(file_);
+    if (!hang_) tree.remove(file_);
+    hang_.reset();
   }
   void spoil(Fault fault, int n) override {
     if (fault == Fault::kGone) tree.remove(folder_);
@@ -53,6 +59,7 @@ class TreeRig : public FaultRig {
     if (fault == Fault::kNegative) tree.write(file_, negative_);
     if (fault == Fault::kSpike) tree.write(file_, spike_);
     if (fault == Fault::kWrap) show(n);
+    if (fault == Fault::kHang) hang_.emplace(tree.root());
   }
 
   Tree tree;
@@ -67,6 +74,7 @@ class TreeRig : public FaultRig {
   std::function<std::string(int)> text_;
   std::string negative_, spike_;
   std::unique_ptr<Meter> owned_;
+  std::optional<HangingFiles> hang_;
 };
 
 std::unique_ptr<FaultRig> opened(std::unique_ptr<TreeRig> rig) {
@@ -76,7 +84,6 @@ std::unique_ptr<FaultRig> opened(std::unique_ptr<TreeRig> rig) {
 
 std::map<Fault, std::string> cannot(bool counter) {
   std::map<Fault, std::string> never{{Fault::kServerError, "a file has no server"},
-                                     {Fault::kHang, "a read of sysfs does not wait"},
                                      {Fault::kDuplicateStamp, "it has no stamps of its own"}};
   if (!counter) {
     never[Fault::kWrap] = "it reads watts, nothing that adds up";
@@ -140,7 +147,7 @@ class PmCountersRig final : public FaultRig {
  public:
   PmCountersRig() {
     own_clock_from_s = monotonic_now_s();
-    stamps = true;
+    stamps = guarded_by_sampler = true;
     tree_.write(kAt + std::string("startup"), "1700000000");
     tree_.write(kAt + std::string("raw_scan_hz"), "50");
     write(0, 0, 0);
@@ -150,9 +157,13 @@ class PmCountersRig final : public FaultRig {
   bool ok() const { return owned_ != nullptr; }
   Meter& meter() override { return *owned_; }
   void show(int n) override { write(1000 + 10 * n, n * poll_s, n); }
-  void heal() override { allow(); }
+  void heal() override {
+    allow();
+    hang_.reset();
+  }
   void spoil(Fault fault, int n) override {
     allow();
+    if (fault == Fault::kHang) return static_cast<void>(hang_.emplace(tree_.root()));
     if (fault == Fault::kGone) return tree_.remove("sys/cray/pm_counters");
     if (fault == Fault::kFrozen) return;
     show(n);
@@ -175,14 +186,10 @@ class PmCountersRig final : public FaultRig {
   }
   Tree tree_;
   std::unique_ptr<Meter> owned_;
+  std::optional<HangingFiles> hang_;
 };
 std::map<Fault, std::string> stamped_cannot(const std::string& wrap) {
-  return {{Fault::kWrap, wrap},
-          {Fault::kDoubleWrap, wrap},
-          {Fault::kServerError, "a file has no server"},
-          {Fault::kHang,
-           "a read of such a file does not wait; a thread that hangs in one is left behind "
-           "(Sampler.AHangingMeterIsSaidSoAndHoldsUpNobody)"}};
+  return {{Fault::kWrap, wrap}, {Fault::kDoubleWrap, wrap}, {Fault::kServerError, "a file has no server"}};
 }
 const RigRegistration pm_counters{
     {.meter = "pm_counters",
@@ -198,7 +205,7 @@ class CsvLogRig final : public FaultRig {
  public:
   CsvLogRig() {
     own_clock_from_s = monotonic_now_s();
-    stamps = true;
+    stamps = guarded_by_sampler = true;
     tree_.append("power.csv", "timestamp,node,watts\n");
     MeterProbe probe =
         open_meter("csv_log", {{"path", tree_.path("power.csv")}, {"node", "n1"}, {"period_s", poll_s}});
@@ -209,12 +216,14 @@ class CsvLogRig final : public FaultRig {
   void show(int n) override { line(n * poll_s, std::to_string(200 + 7 * n % 40)); }
   void heal() override {
     allow();
+    hang_.reset();
     std::filesystem::permissions(tree_.path("power.csv"), std::filesystem::perms::owner_all);
     if (torn_) tree_.append("power.csv", "\n");
     torn_ = false;
   }
   void spoil(Fault fault, int n) override {
     allow();
+    if (fault == Fault::kHang) return static_cast<void>(hang_.emplace(tree_.root()));
     if (fault == Fault::kGone) return tree_.remove("power.csv");
     if (fault == Fault::kFrozen || fault == Fault::kDropout) return;  // the logger writes nothing
     if (fault == Fault::kPermission) return forbid(tree_.path("power.csv"));
@@ -240,6 +249,7 @@ class CsvLogRig final : public FaultRig {
   Tree tree_;
   bool torn_ = false;
   std::unique_ptr<Meter> owned_;
+  std::optional<HangingFiles> hang_;
 };
 const RigRegistration csv_log{{.meter = "csv_log",
                                .unavailable = {},
