@@ -5,6 +5,7 @@
 
 #include "cpu/mlp/traffic.h"
 #include "cpu/twins/mlp_twin.h"
+#include "kernels/nearest.h"
 
 namespace mlpwatt {
 
@@ -39,9 +40,7 @@ std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& da
   if (algorithm == "fused") return make_fused_engine(network, data, options);
   if (algorithm == "blocked") return make_blocked_engine(network, data, options);
   if (is_mlp_twin(algorithm)) return make_mlp_twin(algorithm, network, data, options);
-  std::string names;
-  for (const std::string& name : mlp_traffic_algorithms()) names += (names.empty() ? "" : ", ") + name;
-  throw std::invalid_argument("unknown algorithm '" + algorithm + "'; mlp_train has " + names);
+  throw std::invalid_argument(unknown_name("algorithm of mlp_train", algorithm, mlp_traffic_algorithms()));
 }
 
 }  // namespace mlpwatt

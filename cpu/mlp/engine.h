@@ -40,7 +40,7 @@ class CpuEngine : public MlpEngine {
 };
 
 /// Copies what it needs of `data` into its own layout (set-up, not timed).
-/// Errors: std::invalid_argument for an unknown algorithm (names the known ones), batch < 1, or a dataset
+/// Errors: std::invalid_argument for an unknown algorithm (names the nearest ones), batch < 1, or a dataset
 /// that does not fit the network.
 std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& data,
                                        const EngineOptions& options);

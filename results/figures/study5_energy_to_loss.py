@@ -33,7 +33,7 @@ def energies(results):
     machine = results.machine_of(runs)
     curves_of = np.unique(results.curves.number("run_row").astype(int))
     for provenance in ("measured", "modelled"):
-        own = runs.number(f"step_energy_j_{provenance}") / runs.number("step_s")
+        own = runs.number(f"power_w_{provenance}")
         power = {run: own[run] for run in curves_of if own[run] > 0}
         steps = energy_of_steps(results, provenance)
         for run in curves_of:
