@@ -1,12 +1,14 @@
 // The pointer chase: latency of each level of the memory hierarchy. Every cache line of the working set holds
 // the address of the next one on a single random ring:
 //     for (hop = 0; hop < loads; ++hop) line = line->next;
-// No load can begin before the one before it has ended, and no prefetcher can guess the way.
+// No load can begin before the one before it has ended, and no prefetcher can guess the way. The /local ring
+// uses up each 4 KiB page before the next: where the random ring steps by misses of the TLB, it does not.
 
 #include "cpu/probes/chase.h"
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -19,6 +21,23 @@
 #include "kernels/random.h"
 
 namespace mlpwatt {
+
+std::vector<std::int64_t> chase::ring_order(std::int64_t count, std::int64_t page_lines, std::uint64_t seed) {
+  RandomStream stream(seed);
+  const std::int64_t step = page_lines > 0 ? page_lines : 1;
+  std::vector<std::int64_t> pages(static_cast<std::size_t>((count + step - 1) / step));
+  std::iota(pages.begin(), pages.end(), 0);
+  shuffle(pages, stream);
+  if (step == 1) return pages;
+  std::vector<std::int64_t> order, lines;
+  for (const std::int64_t page : pages) {
+    lines.resize(static_cast<std::size_t>(std::min(step, count - page * step)));
+    std::iota(lines.begin(), lines.end(), page * step);
+    shuffle(lines, stream);
+    order.insert(order.end(), lines.begin(), lines.end());
+  }
+  return order;
+}
 
 // Not inlined into its test of the ring: what is proven is the very code that is timed.
 __attribute__((noinline)) chase::Line* chase::walk(Line* line, std::int64_t loads) {
@@ -42,6 +61,7 @@ namespace {
 using chase::Line;
 
 constexpr std::int64_t kLoadsPerStep = 4096;  // a step long enough to be timed by itself
+constexpr std::int64_t kPageLines = 4096 / static_cast<std::int64_t>(sizeof(Line));
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr const char* kHugePageSwitch = "/sys/kernel/mm/transparent_hugepage/enabled";
 
@@ -92,16 +112,16 @@ class Mapping {
 
 class Chase : public Kernel {
  public:
-  Chase(std::int64_t bytes, bool huge, std::uint64_t seed)
-      : count_(bytes / static_cast<std::int64_t>(sizeof(Line))), huge_(huge), seed_(seed) {}
+  Chase(std::int64_t bytes, bool huge, std::int64_t page_lines, std::uint64_t seed)
+      : count_(bytes / static_cast<std::int64_t>(sizeof(Line))),
+        huge_(huge),
+        page_lines_(page_lines),
+        seed_(seed) {}
 
   void set_up() override {
     mapping_ = std::make_unique<Mapping>(static_cast<std::size_t>(count_) * sizeof(Line), huge_);
     Line* lines = mapping_->lines();
-    std::vector<std::int64_t> order(static_cast<std::size_t>(count_));
-    std::iota(order.begin(), order.end(), 0);
-    RandomStream stream(seed_);
-    shuffle(order, stream);
+    const std::vector<std::int64_t> order = chase::ring_order(count_, page_lines_, seed_);
     for (std::size_t i = 0; i < order.size(); ++i)
       lines[order[i]].next = &lines[order[(i + 1) % order.size()]];
     line_ = lines;
@@ -133,6 +153,7 @@ class Chase : public Kernel {
  private:
   std::int64_t count_;
   bool huge_;
+  std::int64_t page_lines_;  ///< 0: the ring knows no pages
   std::uint64_t seed_;
   std::unique_ptr<Mapping> mapping_;
   Line* line_ = nullptr;
@@ -152,25 +173,32 @@ std::string why_no_huge_pages() {
 const FamilyRegistration registration{
     {.name = "cpu/chase",
      .backend = "cpu",
-     .summary =
-         "latency of each memory level: dependent loads on a random ring, small or /huge pages, one thread",
+     .summary = "latency of each memory level: dependent loads on a random ring, small or /huge pages, or "
+                "page by page "
+                "(/local), one thread",
      .enumerate = [](const RunOptions& options, const std::function<void(const Benchmark&)>& visit) {
        const std::string no_huge = why_no_huge_pages();
-       for (const bool huge : {false, true})
-         for (const std::int64_t bytes : probes::sweep_bytes(options.hierarchy, huge ? 1 : 4)) {
+       const auto add = [&](const std::string& ring, int steps_per_octave) {
+         const bool huge = ring == "/huge", local = ring == "/local";
+         for (const std::int64_t bytes : probes::sweep_bytes(options.hierarchy, steps_per_octave)) {
            Benchmark benchmark;
-           benchmark.name = "cpu/chase/" + std::to_string(bytes) + (huge ? "/huge" : "");
+           benchmark.name = "cpu/chase/" + std::to_string(bytes) + ring;
            benchmark.family = "cpu/chase";
            benchmark.parameters = {{"working_set_bytes", bytes},
                                    {"loads_per_step", kLoadsPerStep},
-                                   {"pages", std::string(huge ? "huge" : "small")}};
-           benchmark.quick = !huge && probes::is_quick_size(options.hierarchy, bytes);
+                                   {"pages", std::string(huge ? "huge" : "small")},
+                                   {"order", std::string(local ? "page by page" : "random")}};
+           benchmark.quick = ring.empty() && probes::is_quick_size(options.hierarchy, bytes);
            if (huge) benchmark.unavailable = no_huge;
-           benchmark.make = [bytes, huge](const RunOptions& run) -> std::unique_ptr<Kernel> {
-             return std::make_unique<Chase>(bytes, huge, run.seed);
+           benchmark.make = [=](const RunOptions& run) -> std::unique_ptr<Kernel> {
+             return std::make_unique<Chase>(bytes, huge, local ? kPageLines : 0, run.seed);
            };
            visit(benchmark);
          }
+       };
+       add("", 4);
+       add("/huge", 1);
+       add("/local", 2);
      }}};
 
 }  // namespace

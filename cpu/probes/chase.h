@@ -2,6 +2,7 @@
 // The ring of the pointer chase, open to its test.
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/kernel.h"
 
@@ -11,6 +12,10 @@ namespace mlpwatt::chase {
 struct alignas(64) Line {
   Line* next;
 };
+
+/// The order in which a ring visits `count` lines: one at random after the other, or (`page_lines` > 0) page
+/// by page, both the pages and the lines of each at random.
+std::vector<std::int64_t> ring_order(std::int64_t count, std::int64_t page_lines, std::uint64_t seed);
 
 /// `loads` dependent loads from `line` on; the loop the probe times.
 Line* walk(Line* line, std::int64_t loads);

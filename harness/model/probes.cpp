@@ -48,7 +48,7 @@ struct Probe {
 };
 
 struct Probes {
-  std::vector<Probe> read, chase, fma;
+  std::vector<Probe> read, chase, local, fma;
 };
 
 Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy) {
@@ -82,7 +82,7 @@ Probes collect(const Contents& contents, std::int64_t machine_row, const std::st
     const std::string& name = row.text("name");
     if (name.starts_with("cpu/stream/read/") && one.bytes > 0) probes.read.push_back(one);
     if (name.starts_with("cpu/chase/") && !name.ends_with("/huge") && one.bytes > 0 && one.loads > 0)
-      probes.chase.push_back(one);
+      (name.ends_with("/local") ? probes.local : probes.chase).push_back(one);
     if (arithmetic && one.flops > 0) probes.fma.push_back(one);
   }
   return probes;
@@ -157,6 +157,13 @@ void judge(LevelFinding& level, const std::vector<SweepPoint>& latency,
       reaches_beyond(sweep, level.capacity_bytes))
     disagree(fmt::format("no step in {} up to {}", by_latency ? "latency" : "bandwidth",
                          human_bytes(sweep.back().bytes)));
+  // A TLB that reaches less far than the cache would look like a smaller cache.
+  if (level.disagreement.empty() || level.by_latency.empty() || level.by_local_latency.empty()) return;
+  const Step &random = level.by_latency[0], &local = level.by_local_latency[0];
+  const bool same = local.last_before_bytes < 1.5 * random.first_after_bytes &&
+                    local.first_after_bytes > random.last_before_bytes / 1.5;
+  disagree(same ? fmt::format("page by page it steps there too ({}): not the TLB", where(local))
+                : fmt::format("page by page it steps at {}: the TLB's part", where(local)));
 }
 
 }  // namespace
@@ -316,14 +323,16 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
   const auto bandwidth = [](const Probe& probe) { return probe.bytes_per_step / probe.step_s; };
   const auto latency = [](const Probe& probe) { return probe.step_s / probe.loads; };
   const auto joules = [](const Probe& probe) { return probe.joules / probe.bytes_per_step; };
-  const std::vector<SweepPoint> latencies =
-      sweep_of(probes.chase, [](const Probe& probe) { return probe.quickest_s / probe.loads; });
+  const auto quickest = [](const Probe& probe) { return probe.quickest_s / probe.loads; };
+  const std::vector<SweepPoint> latencies = sweep_of(probes.chase, quickest);
   const std::vector<SweepPoint> costs_of_bytes =
       sweep_of(probes.read, [](const Probe& probe) { return probe.quickest_s / probe.bytes_per_step; });
   const std::vector<Step> by_latency = find_steps(latencies, caches);
   const std::vector<Step> by_bandwidth = find_steps(costs_of_bytes, caches);
+  const std::vector<Step> by_local_latency = find_steps(sweep_of(probes.local, quickest), caches);
   const std::vector<int> latency_step = steps_of_levels(by_latency, hierarchy);
   const std::vector<int> bandwidth_step = steps_of_levels(by_bandwidth, hierarchy);
+  const std::vector<int> local_step = steps_of_levels(by_local_latency, hierarchy);
 
   double below = 0;
   for (int i = 0; i <= caches; ++i) {
@@ -339,6 +348,7 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
     if (cache) {
       if (latency_step[i] >= 0) level.by_latency = {by_latency[latency_step[i]]};
       if (bandwidth_step[i] >= 0) level.by_bandwidth = {by_bandwidth[bandwidth_step[i]]};
+      if (local_step[i] >= 0) level.by_local_latency = {by_local_latency[local_step[i]]};
       judge(level, latencies, costs_of_bytes);
     }
     findings.levels.push_back(std::move(level));

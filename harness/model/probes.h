@@ -37,9 +37,11 @@ struct LevelFinding {
   std::string level;                                      ///< L1, L2, L3, memory
   double capacity_bytes = 0;                              ///< hwloc's; NaN for memory
   std::vector<Step> by_latency, by_bandwidth;             ///< none or one
+  std::vector<Step> by_local_latency;                     ///< of the ring that goes page by page; tells only
   Interval bandwidth_bytes_per_s, latency_s, j_per_byte;  ///< of one thread, inside the level
   /// "", or where the steps lie elsewhere, or that there is none though the sweep reaches beyond the
-  /// capacity. Latency decides where it was swept: prefetching may hide a step in bandwidth.
+  /// capacity. Latency decides where it was swept: prefetching may hide a step in bandwidth. Says whether
+  /// a ring that spares the TLB steps there too, where one was swept.
   std::string disagreement;
 };
 

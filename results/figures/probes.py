@@ -26,12 +26,13 @@ def draw_bandwidth(axes, stream, threads):
 
 def draw_latency(axes, chase):
     names = chase.text("name")
-    for index, huge in enumerate((False, True)):
-        some = np.array([("huge" in name) == huge for name in names], dtype=bool)
+    rings = [name.split("/")[-1] if name.split("/")[-1] in ("huge", "local") else "" for name in names]
+    for index, (ring, label) in enumerate((("", "ordinary pages"), ("huge", "huge pages"), ("local", "page by page"))):
+        some = np.array([each == ring for each in rings], dtype=bool)
         if not some.any():
             continue
         x, y, _, _ = style.medians_by(chase.number("working_set_bytes_used")[some], chase.number("load_s")[some])
-        axes.plot(x, y * 1e9, markersize=3, linewidth=1.2, label="huge pages" if huge else "ordinary pages",
+        axes.plot(x, y * 1e9, markersize=3, linewidth=1.2, label=label,
                   **style.series(index))
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -215,6 +215,21 @@ TEST(Chase, TheCheckSeesABrokenRing) {
   EXPECT_FALSE(chase::check_ring(lines.data(), 10).passed);
 }
 
+TEST(Chase, ALocalRingUsesUpEachPageBeforeTheNext) {
+  const std::vector<std::int64_t> order = chase::ring_order(64 * 9 + 10, 64, 3);
+  EXPECT_EQ(std::set<std::int64_t>(order.begin(), order.end()).size(), 64u * 9 + 10);
+  std::set<std::int64_t> pages;
+  int ascending = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || order[i] / 64 != order[i - 1] / 64) {
+      EXPECT_TRUE(pages.insert(order[i] / 64).second) << "page " << order[i] / 64 << " is visited again";
+    }
+    ascending += i > 0 && order[i] == order[i - 1] + 1;
+  }
+  EXPECT_EQ(pages.size(), 10u);
+  EXPECT_LT(ascending, 60) << "a prefetcher could guess it";
+}
+
 TEST(Chase, EveryRingIsWhole) {
   for (const Benchmark& b : benchmarks_of("cpu/chase", options_with())) {
     if (std::get<std::int64_t>(b.parameters.at("working_set_bytes")) > 300000 || !b.unavailable.empty())

@@ -128,6 +128,29 @@ TEST(Probes, TellsWhatEachLevelDeliversAndWhereHwlocDisagrees) {
   EXPECT_EQ(joules.energy_provenance, "measured");
 }
 
+/// The same probes with a ring that goes page by page, whose L2 ends at `l2_bytes`.
+Contents with_local_ring(Contents contents, double l2_bytes) {
+  const Contents other = probed(l2_bytes, false);
+  for (Row row : other.rows(runs_table()))
+    if (row.text("family") == "cpu/chase") {
+      row.set("name", row.text("name") + "/local");
+      contents.rows(runs_table()).push_back(std::move(row));
+    }
+  return contents;
+}
+
+TEST(Probes, ARingThatSparesTheTlbTellsWhoseStepItIs) {
+  const auto said = [](double l2_bytes, double local_l2_bytes) {
+    return find_hierarchy(with_local_ring(probed(l2_bytes, false), local_l2_bytes), "memory")
+        .levels[1]
+        .disagreement;
+  };
+  EXPECT_EQ(said(512 << 10, 512 << 10), "");
+  EXPECT_NE(said(256 << 10, 256 << 10).find("page by page it steps there too"), std::string::npos);
+  EXPECT_NE(said(160 << 10, 512 << 10).find("the TLB's part"), std::string::npos)
+      << said(160 << 10, 512 << 10);
+}
+
 TEST(Probes, ACapacityWithoutAStepIsADisagreement) {
   // hwloc says 512 KiB of L2, but nothing changes between L1 and L3
   const ProbeFindings none = find_hierarchy(probed(512 << 10, false, {1e-11, 2e-11, 2e-11, 2e-10}), "memory");
