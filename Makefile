@@ -248,12 +248,12 @@ test-gpu: need-nvcc $(BUILD)/deps-test.stamp $(BUILD)/mlpwatt_gpu_tests ## gpu/ 
 	@tests/gpu/run.sh $(BUILD)/mlpwatt_gpu_tests $(ARGS)
 
 SANITIZE_FILTER ?= -Soak*:*Readback*
-# TSan does not follow the emulator's fibers (which are one host thread): no Gpu* there.
+# TSan: a test forks to bind itself elsewhere, beside threads of others (die_after_fork). It does not follow the emulator's fibers (which are one host thread): no Gpu* there.
 sanitize: $(BUILD)/deps-lint.stamp ## the tests under ASan + UBSan (g++) and TSan (clang with libomp)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(BUILD)/asan/mlpwatt $(BUILD)/asan/mlpwatt_tests
-	@MLPWATT_SANITIZED=1 tests/run.sh $(BUILD)/asan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
+	@MLPWATT_SANITIZED=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/support/leaks_of_others.txt:print_suppressions=0 tests/run.sh $(BUILD)/asan --gtest_filter='$(SANITIZE_FILTER)' $(ARGS)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CXX=clang++ OPT=-O1 SANITIZE=-fsanitize=thread $(BUILD)/tsan/mlpwatt $(BUILD)/tsan/mlpwatt_tests
-	@MLPWATT_SANITIZED=1 TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' tests/run.sh $(BUILD)/tsan --gtest_filter='$(SANITIZE_FILTER):Gpu*' $(ARGS)
+	@MLPWATT_SANITIZED=1 TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1 die_after_fork=0' tests/run.sh $(BUILD)/tsan --gtest_filter='$(SANITIZE_FILTER):Gpu*' $(ARGS)
 
 # --- keep
 FORMATTED = $(shell find $(ROOMS) gpu tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')

@@ -11,8 +11,8 @@ namespace {
 /// Share of data that a level of this capacity still holds when `distance_bytes` were touched since. Full
 /// associativity and true LRU would drop from 1 to 0 at the capacity; real sets and policies lose lines
 /// earlier and keep some longer.
+constexpr double kFirstLoss = 0.75, kLastHit = 1.5;  // of the capacity
 double held_share(double distance_bytes, double capacity_bytes) {
-  constexpr double kFirstLoss = 0.75, kLastHit = 1.5;  // of the capacity
   return std::clamp((kLastHit - distance_bytes / capacity_bytes) / (kLastHit - kFirstLoss), 0.0, 1.0);
 }
 
@@ -46,6 +46,13 @@ void ReuseTrace::touch_fresh(int array, double extent_bytes) {
 
 void ReuseTrace::again(double bytes, double private_bytes, double team_bytes) {
   if (bytes > 0) events_.push_back({-1, bytes, private_bytes, std::max(team_bytes, private_bytes), 0});
+}
+
+void ReuseTrace::again_beyond_l1(double bytes, double private_bytes, double team_bytes) {
+  const double beyond = hierarchy_.levels.empty()
+                            ? 0
+                            : kLastHit * static_cast<double>(hierarchy_.levels.front().capacity_bytes);
+  again(bytes, std::max(private_bytes, beyond), std::max(team_bytes, beyond));
 }
 
 void ReuseTrace::serve(Traffic& traffic, double bytes, double private_bytes, double team_bytes,

@@ -33,6 +33,7 @@ class ReuseTrace {
  public:
   /// @param threads of the team, placed so that they share what the hierarchy says neighbours share
   ReuseTrace(const Hierarchy& hierarchy, int threads);
+  const Hierarchy& hierarchy() const { return hierarchy_; }
 
   struct Array {
     double private_bytes = 0;  ///< that one thread touches in a pass
@@ -48,6 +49,8 @@ class ReuseTrace {
   void touch_fresh(int array, double extent_bytes);
   /// `bytes` read again at a distance of `private_bytes` touched by this thread (`team_bytes` by all).
   void again(double bytes, double private_bytes, double team_bytes);
+  /// The same for what L1 no longer holds, however near.
+  void again_beyond_l1(double bytes, double private_bytes, double team_bytes);
   /// Loads and stores of registers: they all ask L1.
   void registers(double bytes) { register_bytes_ += bytes; }
 

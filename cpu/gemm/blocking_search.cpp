@@ -18,6 +18,13 @@ std::vector<std::int64_t> depths(std::int64_t k, int resident_width, std::int64_
   return found;
 }
 
+/// Strips of a part, when `most` of them take half of L2: equal parts, and rather one a little larger than a
+/// last one of a strip or two, for which all of the other operand would pass by again.
+std::int64_t part_strips(std::int64_t strips, std::int64_t most) {
+  const std::int64_t parts = std::max<std::int64_t>(1, ceil_div(4 * strips, 5 * most));
+  return ceil_div(strips, parts);
+}
+
 /// Heights of the register tile worth trying: the tallest, cut so that all strips are of nearly one height,
 /// for the whole of m and for each member's part of it.
 std::set<int> heights(std::int64_t m, int most, int threads) {
@@ -70,7 +77,10 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmProblem& problem, c
             const bool b_stays = resident == GemmBlocking::Resident::kB;
             for (const std::int64_t kc : depths(b.part_depth(problem.k), b_stays ? nr : mr, l1_bytes)) {
               b.kc = kc;
-              b.strips_in_l2 = std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / (b_stays ? mr : nr));
+              b.strips_in_l2 =
+                  part_strips(b_stays ? ceil_div(ceil_div(problem.m, mr), rows)
+                                      : ceil_div(ceil_div(problem.n, nr), b.team_columns(threads)),
+                              std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / (b_stays ? mr : nr)));
               for (const bool pack_a : {false, true})
                 // B is read in place only where vectors of it are contiguous.
                 for (int pack_b = problem.layout == GemmLayout::kNT ? 1 : 0; pack_b <= (b_stays ? 2 : 1);

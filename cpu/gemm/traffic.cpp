@@ -1,6 +1,8 @@
 #include "cpu/gemm/traffic.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace mlpwatt {
 
@@ -11,6 +13,47 @@ constexpr double kFloat = 4, kLine = 64;
 double ceil_div(double a, double b) {
   const std::int64_t parts = (static_cast<std::int64_t>(a + b) - 1) / static_cast<std::int64_t>(b);
   return static_cast<double>(parts);
+}
+
+/// How the lines of an operand's strip lie in L1, whose sets are chosen by address bits inside a page: strips
+/// fit or they do not, set by set.
+struct StripInL1 {
+  double lines, sets;
+};
+
+/// Of the lines of `mine`, read again tile after tile, the share that `other` (read between) pushes out.
+double pushed_out(const StripInL1& mine, const StripInL1& other, double sets, double ways) {
+  const double alone = mine.lines / mine.sets, both = alone + other.lines / other.sets;
+  const double shared = std::min(1.0, other.sets / sets);
+  // C's lines pass by as well: where the strips fill a set to the last way, half of it is lost.
+  const auto lost = [&](double lines) { return std::clamp(lines - ways + 0.5, 0.0, 1.0); };
+  return shared * lost(both) + (1 - shared) * lost(alone);
+}
+
+/// The two ways a strip may lie: read in place across its matrix's rows (`width` floats of each, rows
+/// `row_floats` apart) it opens a line a row, or two where it crosses a line's end. Rows of whole lines make
+/// that the same for all rows of a strip, and use only some sets; others mix both in every strip.
+struct StripCases {
+  StripInL1 usual, crossing;
+  double crossing_share;
+};
+StripCases even_strip(double bytes, double sets) {
+  const StripInL1 strip{bytes / kLine, sets};
+  return {strip, strip, 0};
+}
+StripCases across_rows(double width, double rows, double row_floats, double sets) {
+  const double per_line = kLine / kFloat, crossing = std::min(1.0, (width - 1) / per_line);
+  const auto row_lines = static_cast<std::int64_t>(row_floats / per_line);
+  if (static_cast<double>(row_lines) * per_line != row_floats) {
+    const StripInL1 mixed{rows * (std::ceil(width / per_line) + (width > per_line ? 0 : crossing)), sets};
+    return {mixed, mixed, 0};
+  }
+  const double lines_a_row = std::ceil(width / per_line);
+  const double strided = sets / static_cast<double>(std::gcd(row_lines, static_cast<std::int64_t>(sets)));
+  const bool aligned = std::fmod(width, per_line) == 0;
+  return {{rows * lines_a_row, std::min(sets, strided * lines_a_row)},
+          {rows * (lines_a_row + 1), std::min(sets, strided * (lines_a_row + 1))},
+          aligned ? 0 : crossing};
 }
 
 }  // namespace
@@ -39,6 +82,12 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const double stay_floats = b_stays ? columns : rows, pass_floats = b_stays ? rows : columns;
   const double part_strips = std::clamp(static_cast<double>(blocking.strips_in_l2), 1.0, pass_strips);
   const double parts = ceil_div(pass_strips, part_strips);
+
+  const CacheLevel l1 = trace.hierarchy().levels.empty() ? CacheLevel{"L1", 32 << 10, 64, 8, 1}
+                                                         : trace.hierarchy().levels.front();
+  const double l1_ways = l1.associativity > 0 ? l1.associativity : 8,
+               l1_sets =
+                   std::max(1.0, std::floor(static_cast<double>(l1.capacity_bytes) / (kLine * l1_ways)));
 
   GemmWork work;
   work.imbalance = rows_strips * column_strips / mean_strips;
@@ -97,12 +146,28 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     const double opened_stay = b_stays ? 1 : opened_a, opened_pass = b_stays ? opened_a : 1;
     const double part_floats = std::min(pass_floats, part_strips * pass_width);
     const double part = part_floats * kc * kFloat, tiles_c = stay_width * part_floats * kFloat;
-    // L1: the strip that stays, once a tile. Where strips are opened line by line, the sets of L1 are those
-    // of the matrix's row length and not evenly used: strips of both kinds that fit it barely do not.
-    const double near = strip + 2 * pass_width * kc * kFloat * opened_pass;
-    trace.again((pass_strips - parts) * stay_floats * kc * kFloat * opened_stay, near, near);
-    if (opened_pass > 1)  // neighbours open the same lines again
-      trace.again((opened_pass - 1) * pass_floats * kc * kFloat * stay_strips, near, near);
+    // L1: the strip that stays, once a tile; and where strips are opened line by line, the lines that
+    // neighbours open again.
+    const StripCases lie_a = !blocking.pack_a && a_across ? across_rows(mr, kc, m, l1_sets)
+                                                          : even_strip(strip_a, l1_sets),
+                     lie_b =
+                         !blocking.pack_b ? across_rows(nr, kc, n, l1_sets) : even_strip(strip_b, l1_sets);
+    const StripCases &stays = b_stays ? lie_b : lie_a, &passes = b_stays ? lie_a : lie_b;
+    const double near = strip + pass_width * kc * kFloat * opened_pass + mr * kLine;
+    const auto again_in_l1 = [&](double bytes, const StripCases& mine, const StripCases& other) {
+      double out = 0;
+      for (const bool my : {false, true})
+        for (const bool its : {false, true})
+          out += (my ? mine.crossing_share : 1 - mine.crossing_share) *
+                 (its ? other.crossing_share : 1 - other.crossing_share) *
+                 pushed_out(my ? mine.crossing : mine.usual, its ? other.crossing : other.usual, l1_sets,
+                            l1_ways);
+      trace.again((1 - out) * bytes, 0, 0);
+      trace.again_beyond_l1(out * bytes, near, near);
+    };
+    again_in_l1((pass_strips - parts) * stay_floats * kc * kFloat * opened_stay, stays, passes);
+    if (opened_pass > 1)
+      again_in_l1((opened_pass - 1) * pass_floats * kc * kFloat * stay_strips, passes, stays);
     // L2: the part that passes by, once a strip that stays.
     trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
     // All of the operand that stays, once a part after the first.
@@ -117,6 +182,9 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
       trace.touch(sums);
       trace.registers(rows * columns * kFloat);
     }
+    // The strips that pass were in use until the block's end.
+    if (stay_strips > 1)
+      trace.touch(b_stays ? (packed_a >= 0 ? packed_a : arrays.a) : packed_b >= 0 ? packed_b : arrays.b, 0);
     work.tiles += rows_strips * column_strips * threads;
     work.issued_flops += 2 * rows * vector_columns * kc * threads;
   }

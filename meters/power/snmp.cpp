@@ -217,7 +217,7 @@ class SnmpDevice final : public Device {
         {"SHA-256", {usmHMAC192SHA256AuthProtocol, OID_LENGTH(usmHMAC192SHA256AuthProtocol)}},
         {"SHA-512", {usmHMAC384SHA512AuthProtocol, OID_LENGTH(usmHMAC384SHA512AuthProtocol)}}};
     const auto [auth, auth_length] = kAuth.at(peer_.auth);
-    session.securityAuthProto = snmp_duplicate_objid(auth, auth_length);
+    session.securityAuthProto = const_cast<oid*>(auth);  // snmp_sess_open copies what it is given
     session.securityAuthProtoLen = auth_length;
     session.securityAuthKeyLen = sizeof session.securityAuthKey;
     make_key(auth, auth_length, peer_.auth_password, session.securityAuthKey, session.securityAuthKeyLen);
@@ -225,7 +225,7 @@ class SnmpDevice final : public Device {
     const bool aes = peer_.privacy == "AES";
     const oid* privacy = aes ? usmAESPrivProtocol : usmDESPrivProtocol;
     const std::size_t privacy_length = aes ? OID_LENGTH(usmAESPrivProtocol) : OID_LENGTH(usmDESPrivProtocol);
-    session.securityPrivProto = snmp_duplicate_objid(privacy, privacy_length);
+    session.securityPrivProto = const_cast<oid*>(privacy);
     session.securityPrivProtoLen = privacy_length;
     session.securityPrivKeyLen = sizeof session.securityPrivKey;
     make_key(auth, auth_length, peer_.privacy_password, session.securityPrivKey, session.securityPrivKeyLen);

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cinttypes>
+#include <cstdio>
 #include <cstdlib>
 
+#include "cpu/gemm/blocking_search.h"
 #include "cpu/gemm/traffic.h"
 #include "cpu/mlp/traffic.h"
 #include "cpu/twins/mlp_twin.h"
@@ -89,24 +93,35 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
                std::invalid_argument);
 }
 
+/// "" or why no step can be run under simulated caches here.
+std::string cannot_simulate() {
+  if (std::system("command -v valgrind >/dev/null 2>&1") != 0) return "valgrind is not installed";
+  if (std::getenv("MLPWATT_SANITIZED") != nullptr) return "valgrind cannot run a sanitized program";
+  if (std::getenv("MLPWATT_BUILD") == nullptr) return "MLPWATT_BUILD does not say where the program is";
+  return "";
+}
+
+/// What the program records of `filter` with simulated counters, once with each of `variants`' options.
+Contents simulated(const std::string& filter, std::vector<std::string> variants) {
+  const testing::TemporaryFolder folder;
+  if (variants.empty()) variants.emplace_back();
+  for (const std::string& options : variants) {
+    const std::string command = std::string(std::getenv("MLPWATT_BUILD")) + "/mlpwatt run --filter '^" +
+                                filter + "$' --threads 1 --isa " +
+                                (__builtin_cpu_supports("avx2") ? "avx2_nofma" : "generic") +
+                                " --counters simulate --window-s 0.01 --out " + folder.path("simulated.h5") +
+                                " " + options + " >/dev/null 2>&1";
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  }
+  return read_file(folder.path("simulated.h5"));
+}
+
 /// The simulator runs the very step under its own caches; our loops' account must come close, level by level.
 TEST(MlpTraffic, AgreesWithTheSimulatedCaches) {
-  if (std::system("command -v valgrind >/dev/null 2>&1") != 0) GTEST_SKIP() << "valgrind is not installed";
-  if (std::getenv("MLPWATT_SANITIZED") != nullptr) GTEST_SKIP() << "valgrind cannot run a sanitized program";
-  const char* build = std::getenv("MLPWATT_BUILD");
-  if (build == nullptr) GTEST_SKIP() << "MLPWATT_BUILD does not say where the program is";
-  const testing::TemporaryFolder folder;
-  for (const std::string algorithm : {"fused", "blocked"}) {
-    const std::string command =
-        std::string(build) +
-        "/mlpwatt run --filter '^cpu/mlp_train/wine_quality_white/(rectangle/16384/5|wide_first_4x/16384/5|"
-        "rectangle/65536/5)$' --threads 1 --isa " +
-        (__builtin_cpu_supports("avx2") ? "avx2_nofma" : "generic") +
-        " --counters simulate --window-s 0.01 --out " + folder.path("simulated.h5") + " --algorithm " +
-        algorithm + " >/dev/null 2>&1";
-    ASSERT_EQ(std::system(command.c_str()), 0) << command;
-  }
-  const std::vector<model::TrainingRun> runs = model::training_runs(read_file(folder.path("simulated.h5")));
+  if (const std::string why = cannot_simulate(); !why.empty()) GTEST_SKIP() << why;
+  const std::vector<model::TrainingRun> runs = model::training_runs(simulated(
+      "cpu/mlp_train/wine_quality_white/(rectangle/16384/5|wide_first_4x/16384/5|rectangle/65536/5)",
+      {"--algorithm fused", "--algorithm blocked"}));
   ASSERT_EQ(runs.size(), 6u);
   for (const model::TrainingRun& run : runs) {
     const auto found = run.counter_bytes.find("simulated");
@@ -120,6 +135,41 @@ TEST(MlpTraffic, AgreesWithTheSimulatedCaches) {
     EXPECT_NEAR(beyond(run.work.traffic_bytes, 1) / beyond(found->second, 1), 1, 0.3) << what << " beyond L1";
     EXPECT_NEAR(beyond(run.work.traffic_bytes, 2) / beyond(found->second, 2), 1, 0.35)
         << what << " beyond L2";
+  }
+}
+
+/// Ten products, of every layout: what the loops' account says of each level, against the program run under
+/// the simulated caches of this machine.
+TEST(GemmTraffic, AgreesWithTheSimulatedCaches) {
+  if (const std::string why = cannot_simulate(); !why.empty()) GTEST_SKIP() << why;
+  const bool avx2 = __builtin_cpu_supports("avx2");
+  const MicroKernels& kernels = micro_kernels(avx2 ? Isa::kAvx2NoFma : Isa::kGeneric);
+  const Contents contents = simulated(
+      "cpu/gemm/(nn/(128x128x128|256x256x256|512x512x512|256x97x97)|nt/(256x97x97|256x784x64)|"
+      "tn/(97x97x256|64x64x256|784x64x256|512x512x256))",
+      {});
+  const Hierarchy machine = model::hierarchy_of(contents.rows(machine_table()).at(0));
+  ASSERT_EQ(contents.rows(runs_table()).size(), 10u);
+  for (const Row& row : contents.rows(runs_table())) {
+    const std::string name = row.text("name");
+    ASSERT_EQ(row.text("status"), "ok") << name;
+    GemmProblem problem;
+    std::array<char, 3> layout{};
+    ASSERT_EQ(std::sscanf(name.c_str(), "cpu/gemm/%2s/%" SCNd64 "x%" SCNd64 "x%" SCNd64, layout.data(),
+                          &problem.m, &problem.n, &problem.k),
+              4);
+    problem.layout = layout[0] == 't'   ? GemmLayout::kTN
+                     : layout[1] == 't' ? GemmLayout::kNT
+                                        : GemmLayout::kNN;
+    const GemmBlocking blocking = choose_gemm_blocking(problem, kernels, 1, machine);
+    const Traffic traffic = gemm_traffic(problem, blocking, kernels, 1, machine);
+    constexpr double kLine = 64, kNothing = 64 << 10;  // start and end of a run, the simulator's own rounding
+    for (const auto& [counter, level] :
+         {std::pair{"l1_miss_simulated", 0}, std::pair{"l2_miss_simulated", 1}}) {
+      const double seen = kLine * row.real(counter);
+      EXPECT_NEAR(traffic.bytes_beyond(static_cast<std::size_t>(level)), seen, 0.15 * seen + kNothing)
+          << name << ' ' << counter << ", " << describe_blocking(blocking, 1);
+    }
   }
 }
 

@@ -55,7 +55,11 @@ TEST_F(OsCounters, CountsSoftwareEventsAndRefusesTheRest) {
   touch(2000);
   for (int i = 0; i < 20; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto values = source->stop(5);
-  EXPECT_NEAR(value_of(values, "page_faults"), 2000, 200);
+  const double faults = value_of(values, "page_faults");
+  EXPECT_GE(faults, 1800);
+  if (std::getenv("MLPWATT_SANITIZED") == nullptr) {  // sanitizers touch pages of their own
+    EXPECT_LE(faults, 2200);
+  }
   EXPECT_GE(value_of(values, "context_switches"), 20);
   EXPECT_GT(value_of(values, "task_clock_s"), 0);
   EXPECT_LT(value_of(values, "task_clock_s"), 10);

@@ -69,7 +69,9 @@ TEST(PapiPretend, DISABLED_PageFaultsOfEachOpenMPThreadAreSummed) {
     const CounterValue faults = find(values, "page_faults");
     ASSERT_TRUE(faults.value.has_value()) << faults.reason;
     EXPECT_GE(*faults.value, 5000);
-    EXPECT_LE(*faults.value, 5000 + 100) << "page tables, stacks";
+    if (std::getenv("MLPWATT_SANITIZED") == nullptr) {  // sanitizers touch pages of their own
+      EXPECT_LE(*faults.value, 5000 + 100) << "page tables, stacks";
+    }
     EXPECT_EQ(faults.event, "perf::PAGE-FAULTS");
     EXPECT_EQ(faults.threads_counted, 4);
     EXPECT_EQ(faults.steps, 10);

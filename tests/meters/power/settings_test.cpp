@@ -144,7 +144,7 @@ TEST(MeterReadings, ZeroWattAndNanAreNone) {
 
 struct ScriptedDevice : Device {
   std::function<std::vector<Reading>(double)> script;
-  int calls = 0;
+  std::atomic<int> calls = 0;  // the meter's thread counts, the test looks
   std::vector<Reading> read(double timeout_s) override {
     ++calls;
     return script(timeout_s);
