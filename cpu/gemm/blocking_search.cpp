@@ -21,7 +21,7 @@ std::vector<std::int64_t> depths(std::int64_t k, int resident_width, std::int64_
 /// Strips of a part, when `most` of them take half of L2: equal parts, and rather one a little larger than a
 /// last one of a strip or two, for which all of the other operand would pass by again.
 std::int64_t part_strips(std::int64_t strips, std::int64_t most) {
-  const std::int64_t parts = std::max<std::int64_t>(1, ceil_div(4 * strips, 5 * most));
+  const std::int64_t parts = ceil_div(strips, most + most / 4);
   return ceil_div(strips, parts);
 }
 
