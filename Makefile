@@ -172,8 +172,8 @@ chase: build ## latency over the same working sets
 gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run, on one core and on all
 	@$(if $(findstring --threads,$(ARGS)),,$(RUN) --filter '^cpu/(fma/|gemm/nn/1024x1024x1024$$)' --threads 1 $(ARGS))
 	@$(RUN) --suite --filter '^cpu/(fma|gemm)/' $(ARGS)
-widths: build ## matrix products of every layer width from 1 to 300, next to the FMA peak of the same run
-	@$(RUN) --filter '^cpu/(fma|gemm_width)/' --window-s 0.05 $(ARGS)
+widths: build ## matrix products of every layer width from 1 to 300, row-major and batch on the lanes, next to the FMA peak of the same run
+	@$(RUN) --filter '^cpu/(fma|gemm_width|panel_width)/' --window-s 0.05 $(ARGS)
 twins: build ## cache-unfriendly matrix products, next to the FMA peak of the same run
 	@$(RUN) --suite --filter '^cpu/(fma|gemm_twin)/' $(ARGS)
 regret: build ## the chosen blocking of each matrix product against an exhaustive search

@@ -42,18 +42,20 @@ StripCases even_strip(double bytes, double sets) {
   return {strip, strip, 0};
 }
 StripCases across_rows(double width, double rows, double row_floats, double sets) {
-  const double per_line = kLine / kFloat, crossing = std::min(1.0, (width - 1) / per_line);
-  const auto row_lines = static_cast<std::int64_t>(row_floats / per_line);
-  if (static_cast<double>(row_lines) * per_line != row_floats) {
-    const StripInL1 mixed{rows * (std::ceil(width / per_line) + (width > per_line ? 0 : crossing)), sets};
+  constexpr double kPerLine = kLine / kFloat;
+  const auto row_lines = static_cast<std::int64_t>(row_floats / kPerLine);
+  if (static_cast<double>(row_lines) * kPerLine != row_floats) {
+    const StripInL1 mixed{rows * (width + kPerLine - 1) / kPerLine, sets};
     return {mixed, mixed, 0};
   }
-  const double lines_a_row = std::ceil(width / per_line);
+  const double lines = std::ceil(width / kPerLine);
   const double strided = sets / static_cast<double>(std::gcd(row_lines, static_cast<std::int64_t>(sets)));
-  const bool aligned = std::fmod(width, per_line) == 0;
-  return {{rows * lines_a_row, std::min(sets, strided * lines_a_row)},
-          {rows * (lines_a_row + 1), std::min(sets, strided * (lines_a_row + 1))},
-          aligned ? 0 : crossing};
+  double crossing = 0;
+  for (int strip = 0; strip < 16; ++strip)
+    if (std::fmod(strip * width, kPerLine) + width > lines * kPerLine) crossing += 1.0 / 16;
+  return {{rows * lines, std::min(sets, strided * lines)},
+          {rows * (lines + 1), std::min(sets, strided * (lines + 1))},
+          crossing};
 }
 
 }  // namespace

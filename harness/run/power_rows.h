@@ -9,8 +9,9 @@
 
 namespace mlpwatt {
 
-/// At most so many raw readings a channel and run are stored; beyond it every n-th, which /energies says.
-inline constexpr std::size_t kMostSamples = 2000;
+/// Raw readings of a channel and run are all stored up to so many (a training of 14 hours read 20 times a
+/// second); beyond it every n-th, which /energies says.
+inline constexpr std::size_t kMostSamples = 1'000'000;
 
 /// The record's host and its window (duration_s, step_mean_s) must be set.
 void set_power(Record& record, const WindowPower& power);

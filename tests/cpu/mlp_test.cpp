@@ -424,6 +424,30 @@ TEST(Mlp, EveryQuickEntryPassesItsCheck) {
   EXPECT_GE(checked, 8);
 }
 
+// The layer products by themselves, widths around every tile's and vector's edge.
+TEST(PanelWidth, EveryEntryProvesItsResult) {
+  for (const Isa isa : available_isas())
+    for (const int threads : {1, 2}) {
+      RunOptions options;
+      options.isa = isa_name(isa);
+      options.threads = threads;
+      int tested = 0;
+      for (const Family& family : catalogue())
+        if (family.name == "cpu/panel_width")
+          family.enumerate(options, [&](const Benchmark& benchmark) {
+            const std::int64_t width = std::get<std::int64_t>(benchmark.parameters.at("n"));
+            if (width > 34 && width != 97 && width != 257 && width != 300) return;
+            const auto kernel = benchmark.make(options);
+            kernel->set_up();
+            const Check check = kernel->check();
+            EXPECT_TRUE(check.passed) << benchmark.name << ' ' << isa_name(isa) << ' ' << check.detail;
+            EXPECT_EQ(kernel->facts().at("isa"), isa_name(isa));
+            ++tested;
+          });
+      EXPECT_EQ(tested, 37);
+    }
+}
+
 TEST(Mlp, WrongRequestsAreNamed) {
   const Dataset data = make_data(6, 3, Task::kMulticlass, 30, 3, 4);
   const Network network{6, {9, 3}, false, Task::kMulticlass};
