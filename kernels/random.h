@@ -14,6 +14,14 @@ using RandomStream = std::mt19937_64;
 /// Uniform in [0, 1), 53 random bits.
 inline double uniform_unit(RandomStream& stream) { return static_cast<double>(stream() >> 11) * 0x1p-53; }
 
+/// An operand of a product: an integer in -4 .. 4, whose products' sums are exact in float32, or uniform in
+/// [-1, 1).
+inline float operand_value(RandomStream& stream, bool integers) {
+  const std::uint64_t bits = stream();
+  return integers ? static_cast<float>(static_cast<int>(bits % 9) - 4)
+                  : static_cast<float>(static_cast<double>(bits >> 11) * 0x1p-52 - 1.0);
+}
+
 /// Uniform in 0 .. bound-1, without bias.
 /// @param bound > 0
 inline std::uint64_t uniform_below(RandomStream& stream, std::uint64_t bound) {

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <set>
 
 #include "cpu/gemm/blocking_search.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/gemm/gemm_kernel.h"
 #include "kernels/kernel.h"
+#include "kernels/random.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt {
@@ -76,14 +76,9 @@ class GemmKernel : public Kernel {
 
  private:
   void fill(bool integers) {
-    std::mt19937_64 generator(options_.seed);
-    const auto next = [&] {
-      const std::uint64_t bits = generator();
-      return integers ? static_cast<float>(static_cast<int>(bits % 9) - 4)
-                      : static_cast<float>(static_cast<double>(bits >> 11) * 0x1p-52 - 1.0);
-    };
-    for (std::int64_t i = 0; i < problem_.m * problem_.k; ++i) a_[i] = next();
-    for (std::int64_t i = 0; i < problem_.k * problem_.n; ++i) b_[i] = next();
+    RandomStream stream(options_.seed);
+    for (std::int64_t i = 0; i < problem_.m * problem_.k; ++i) a_[i] = operand_value(stream, integers);
+    for (std::int64_t i = 0; i < problem_.k * problem_.n; ++i) b_[i] = operand_value(stream, integers);
   }
 
   ProductInMemory product() const {

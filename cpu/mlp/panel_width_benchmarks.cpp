@@ -2,12 +2,11 @@
 // them: the batch lies on the SIMD lanes (panels, one feature after another), so that a layer 3 wide computes
 // with all lanes, where a row-major product would leave most of them idle.
 
-#include <random>
-
 #include "cpu/aligned.h"
 #include "cpu/gemm/gemm_kernel.h"
 #include "cpu/mlp/fused_kernels.h"
 #include "cpu/team.h"
+#include "kernels/random.h"
 
 namespace mlpwatt {
 namespace {
@@ -72,14 +71,11 @@ class PanelProduct : public Kernel {
 
  private:
   void fill(bool integers) {
-    std::mt19937_64 generator(seed_);
-    const auto next = [&] {
-      const std::uint64_t bits = generator();
-      return integers ? static_cast<float>(static_cast<int>(bits % 9) - 4)
-                      : static_cast<float>(static_cast<double>(bits >> 11) * 0x1p-52 - 1.0);
-    };
-    for (std::int64_t i = 0; i < panels_ * stride_; ++i) in_[static_cast<std::size_t>(i)] = next();
-    for (std::int64_t i = 0; i < width_ * width_; ++i) weights_[static_cast<std::size_t>(i)] = next();
+    RandomStream stream(seed_);
+    for (std::int64_t i = 0; i < panels_ * stride_; ++i)
+      in_[static_cast<std::size_t>(i)] = operand_value(stream, integers);
+    for (std::int64_t i = 0; i < width_ * width_; ++i)
+      weights_[static_cast<std::size_t>(i)] = operand_value(stream, integers);
   }
 
   std::vector<float> row_major(const AlignedFloats& panels) const {

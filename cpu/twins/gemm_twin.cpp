@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <stdexcept>
 
 #include "cpu/gemm/gemm.h"
 #include "cpu/team.h"
 #include "cpu/twins/loops.h"
+#include "kernels/random.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt::gemm_twin {
@@ -87,12 +87,9 @@ class TwinKernel : public Kernel {
     c_ = AlignedFloats(static_cast<std::size_t>(m_ * pitch(n_) + kSlack));
     plain_a_.resize(static_cast<std::size_t>(m_ * k_));
     plain_b_.resize(static_cast<std::size_t>(k_ * n_));
-    std::mt19937_64 generator(seed_);
-    const auto next = [&] {
-      return static_cast<float>(static_cast<double>(generator() >> 11) * 0x1p-52 - 1.0);
-    };
-    for (float& value : plain_a_) value = next();
-    for (float& value : plain_b_) value = next();
+    RandomStream stream(seed_);
+    for (float& value : plain_a_) value = operand_value(stream, false);
+    for (float& value : plain_b_) value = operand_value(stream, false);
     spread(plain_a_, m_, k_, a_);
     spread(plain_b_, k_, n_, b_);
   }

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <set>
 
 #include "gpu/gemm/cublas.h"
 #include "gpu/gemm/gemm.h"
+#include "kernels/random.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt::gpu {
@@ -116,14 +116,12 @@ class ProductKernel : public Kernel {
 
   /// New values in the same device memory: the captured launches read them too.
   void fill(bool integers) {
-    std::mt19937_64 generator(options_.seed);
+    RandomStream stream(options_.seed);
     const auto values = [&](std::int64_t size) {
       std::vector<float> all(static_cast<std::size_t>(size));
       for (float& x : all) {
-        const std::uint64_t bits = generator();
-        x = integers
-                ? static_cast<float>(static_cast<int>(bits % 9) - 4)
-                : as_operand(precision_, static_cast<float>(static_cast<double>(bits >> 11) * 0x1p-52 - 1.0));
+        x = operand_value(stream, integers);
+        if (!integers) x = as_operand(precision_, x);
       }
       return all;
     };

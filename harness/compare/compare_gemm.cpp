@@ -26,13 +26,8 @@ struct Operands {
 
   void fill(const GemmProblem& p, bool integers, std::uint64_t seed) {
     RandomStream stream(seed);
-    const auto next = [&] {
-      const std::uint64_t bits = stream();
-      return integers ? static_cast<float>(static_cast<int>(bits % 9) - 4)
-                      : static_cast<float>(static_cast<double>(bits >> 11) * 0x1p-52 - 1.0);
-    };
-    for (std::int64_t i = 0; i < p.m * p.k; ++i) a[i] = next();
-    for (std::int64_t i = 0; i < p.k * p.n; ++i) b[i] = next();
+    for (std::int64_t i = 0; i < p.m * p.k; ++i) a[i] = operand_value(stream, integers);
+    for (std::int64_t i = 0; i < p.k * p.n; ++i) b[i] = operand_value(stream, integers);
   }
 };
 

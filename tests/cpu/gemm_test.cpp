@@ -7,13 +7,13 @@
 
 #include <cmath>
 #include <limits>
-#include <random>
 #include <tuple>
 #include <vector>
 
 #include "cpu/gemm/blocking_search.h"
 #include "cpu/gemm/gemm_kernel.h"
 #include "kernels/kernel.h"
+#include "kernels/random.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt {
@@ -79,13 +79,9 @@ Operands make_operands(const GemmProblem& p, std::mt19937_64& random, bool integ
   const bool ta = p.layout == GemmLayout::kTN, tb = p.layout == GemmLayout::kNT;
   Operands o{Guarded(ta ? p.k : p.m, ta ? p.m : p.k, 3), Guarded(tb ? p.n : p.k, tb ? p.k : p.n, 5),
              std::vector<double>(p.m * p.n)};
-  const auto next = [&] {
-    return integers ? static_cast<float>(static_cast<int>(random() % 9) - 4)
-                    : static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-52 - 1.0);
-  };
   for (Guarded* g : {&o.a, &o.b})
     for (std::int64_t i = 0; i < g->rows; ++i)
-      for (std::int64_t j = 0; j < g->cols; ++j) g->at(i, j) = next();
+      for (std::int64_t j = 0; j < g->cols; ++j) g->at(i, j) = operand_value(random, integers);
   reference::gemm(ta, tb, p.m, p.n, p.k, 1.0, o.a.data(), o.a.ld, o.b.data(), o.b.ld, 0.0, o.product.data(),
                   p.n);
   return o;
