@@ -8,10 +8,12 @@ namespace mlpwatt {
 
 namespace {
 
+/// Of a capacity: until when nothing is lost, and from when everything is.
+constexpr double kFirstLoss = 0.75, kLastHit = 1.5;
+
 /// Share of data that a level of this capacity still holds when `distance_bytes` were touched since. Full
 /// associativity and true LRU would drop from 1 to 0 at the capacity; real sets and policies lose lines
 /// earlier and keep some longer.
-constexpr double kFirstLoss = 0.75, kLastHit = 1.5;  // of the capacity
 double held_share(double distance_bytes, double capacity_bytes) {
   return std::clamp((kLastHit - distance_bytes / capacity_bytes) / (kLastHit - kFirstLoss), 0.0, 1.0);
 }

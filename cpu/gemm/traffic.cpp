@@ -51,8 +51,8 @@ StripCases across_rows(double width, double rows, double row_floats, double sets
   const double lines = std::ceil(width / kPerLine);
   const double strided = sets / static_cast<double>(std::gcd(row_lines, static_cast<std::int64_t>(sets)));
   double crossing = 0;
-  for (int strip = 0; strip < 16; ++strip)
-    if (std::fmod(strip * width, kPerLine) + width > lines * kPerLine) crossing += 1.0 / 16;
+  for (int strip = 0; strip < kPerLine; ++strip)
+    if (std::fmod(strip * width, kPerLine) + width > lines * kPerLine) crossing += 1 / kPerLine;
   return {{rows * lines, std::min(sets, strided * lines)},
           {rows * (lines + 1), std::min(sets, strided * (lines + 1))},
           crossing};

@@ -13,11 +13,15 @@ FusedPlan::GradientBlock FusedPlan::gradient_block(int inputs, const FusedKernel
   return {std::max(kLeastOutputs, gradient_block_bytes / (columns * 4)) / tile * tile, columns};
 }
 
+int fused_weight_block_bytes(const Hierarchy& hierarchy) {
+  return static_cast<int>(hierarchy.capacity_bytes("L2", 512 << 10) / 4);
+}
+
 FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                           const Hierarchy& hierarchy) {
   const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
   FusedPlan plan;
-  plan.weight_block_bytes = static_cast<int>(l2_bytes / 4);
+  plan.weight_block_bytes = fused_weight_block_bytes(hierarchy);
   plan.gradient_block_bytes = static_cast<int>(l2_bytes / 4);
   for (int k = 0; k < network.depth(); ++k) {
     const double in = network.input_width(k), out = network.widths[k], t = threads;

@@ -40,6 +40,9 @@ struct FusedPlan {
   GradientBlock gradient_block(int inputs, const FusedKernels& kernels) const;
 };
 
+/// Bytes of a layer's weights that stay in L2 while the panels pass by.
+int fused_weight_block_bytes(const Hierarchy& hierarchy);
+
 /// @param rows of a batch
 FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                           const Hierarchy& hierarchy);

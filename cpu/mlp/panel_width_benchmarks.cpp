@@ -5,6 +5,7 @@
 #include "cpu/aligned.h"
 #include "cpu/gemm/gemm_kernel.h"
 #include "cpu/mlp/fused_kernels.h"
+#include "cpu/mlp/fused_plan.h"
 #include "cpu/team.h"
 #include "kernels/random.h"
 
@@ -20,7 +21,7 @@ class PanelProduct : public Kernel {
       : width_(width),
         threads_(options.threads > 0 ? options.threads : options.hierarchy.cores),
         seed_(options.seed),
-        weight_block_bytes_(static_cast<int>(options.hierarchy.capacity_bytes("L2", 512 << 10) / 4)),
+        weight_block_bytes_(fused_weight_block_bytes(options.hierarchy)),
         kernels_(fused_kernels(choose_isa(options.isa))) {}
 
   void set_up() override {

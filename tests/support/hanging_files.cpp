@@ -6,7 +6,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -15,7 +14,6 @@ namespace mlpwatt::testing {
 namespace {
 
 std::atomic<bool> hanging{false};
-std::atomic<int> waiting_now{0};
 std::mutex mutex;
 std::string hanging_folder;  // under mutex
 
@@ -28,22 +26,23 @@ bool hangs(int descriptor) {
   return n > 0 && hanging && std::string(path, static_cast<std::size_t>(n)).starts_with(hanging_folder);
 }
 
-}  // namespace
-
-HangingFiles::HangingFiles(const std::string& folder) {
-  const std::lock_guard lock(mutex);
-  hanging_folder = folder;
-  hanging = true;
-}
-HangingFiles::~HangingFiles() { hanging = false; }
-int HangingFiles::waiting() const { return waiting_now; }
-
-/// What pread() does first.
 void wait_while_hanging(int descriptor) {
   if (!hangs(descriptor)) return;
-  ++waiting_now;
   while (hanging) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  --waiting_now;
+}
+
+}  // namespace
+
+void HangingFiles::begin(const std::string& folder) {
+  const std::lock_guard lock(mutex);
+  hanging_folder = folder;
+  hanging = begun_ = true;
+}
+
+bool HangingFiles::end() {
+  const bool begun = begun_.exchange(false);
+  if (begun) hanging = false;
+  return begun;
 }
 
 }  // namespace mlpwatt::testing

@@ -3,8 +3,6 @@
 #include <sys/fsuid.h>
 #include <unistd.h>
 
-#include <optional>
-
 #include "tests/meters/power/fault_rigs.h"
 #include "tests/meters/trees.h"
 #include "tests/support/hanging_files.h"
@@ -47,8 +45,7 @@ class TreeRig : public FaultRig {
   void show(int n) override { tree.write(file_, text_(n)); }
   void heal() override {
     allow();
-    if (!hang_) tree.remove(file_);
-    hang_.reset();
+    if (!hang_.end()) tree.remove(file_);
   }
   void spoil(Fault fault, int n) override {
     if (fault == Fault::kGone) tree.remove(folder_);
@@ -59,7 +56,7 @@ class TreeRig : public FaultRig {
     if (fault == Fault::kNegative) tree.write(file_, negative_);
     if (fault == Fault::kSpike) tree.write(file_, spike_);
     if (fault == Fault::kWrap) show(n);
-    if (fault == Fault::kHang) hang_.emplace(tree.root());
+    if (fault == Fault::kHang) hang_.begin(tree.root());
   }
 
   Tree tree;
@@ -74,7 +71,7 @@ class TreeRig : public FaultRig {
   std::function<std::string(int)> text_;
   std::string negative_, spike_;
   std::unique_ptr<Meter> owned_;
-  std::optional<HangingFiles> hang_;
+  HangingFiles hang_;
 };
 
 std::unique_ptr<FaultRig> opened(std::unique_ptr<TreeRig> rig) {
@@ -159,11 +156,11 @@ class PmCountersRig final : public FaultRig {
   void show(int n) override { write(1000 + 10 * n, n * poll_s, n); }
   void heal() override {
     allow();
-    hang_.reset();
+    hang_.end();
   }
   void spoil(Fault fault, int n) override {
     allow();
-    if (fault == Fault::kHang) return static_cast<void>(hang_.emplace(tree_.root()));
+    if (fault == Fault::kHang) return hang_.begin(tree_.root());
     if (fault == Fault::kGone) return tree_.remove("sys/cray/pm_counters");
     if (fault == Fault::kFrozen) return;
     show(n);
@@ -186,7 +183,7 @@ class PmCountersRig final : public FaultRig {
   }
   Tree tree_;
   std::unique_ptr<Meter> owned_;
-  std::optional<HangingFiles> hang_;
+  HangingFiles hang_;
 };
 std::map<Fault, std::string> stamped_cannot(const std::string& wrap) {
   return {{Fault::kWrap, wrap}, {Fault::kDoubleWrap, wrap}, {Fault::kServerError, "a file has no server"}};
@@ -216,14 +213,14 @@ class CsvLogRig final : public FaultRig {
   void show(int n) override { line(n * poll_s, std::to_string(200 + 7 * n % 40)); }
   void heal() override {
     allow();
-    hang_.reset();
+    hang_.end();
     std::filesystem::permissions(tree_.path("power.csv"), std::filesystem::perms::owner_all);
     if (torn_) tree_.append("power.csv", "\n");
     torn_ = false;
   }
   void spoil(Fault fault, int n) override {
     allow();
-    if (fault == Fault::kHang) return static_cast<void>(hang_.emplace(tree_.root()));
+    if (fault == Fault::kHang) return hang_.begin(tree_.root());
     if (fault == Fault::kGone) return tree_.remove("power.csv");
     if (fault == Fault::kFrozen || fault == Fault::kDropout) return;  // the logger writes nothing
     if (fault == Fault::kPermission) return forbid(tree_.path("power.csv"));
@@ -249,7 +246,7 @@ class CsvLogRig final : public FaultRig {
   Tree tree_;
   bool torn_ = false;
   std::unique_ptr<Meter> owned_;
-  std::optional<HangingFiles> hang_;
+  HangingFiles hang_;
 };
 const RigRegistration csv_log{{.meter = "csv_log",
                                .unavailable = {},
