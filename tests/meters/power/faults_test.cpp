@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <regex>
 #include <sstream>
@@ -105,16 +106,15 @@ Outcome run(FaultRig& rig, std::optional<Fault> fault) {
   return {integrate(series, window), rig.meter().name()};
 }
 
-/// The rig's meter as the sampler reads it, the instrument moving on at each reading, and the wall clock by
-/// an hour at one of them.
-class UnderASteppingClock : public Meter {
+/// The rig's meter as the sampler reads it, the instrument moving on at each reading.
+class ReadBySampler : public Meter {
  public:
-  UnderASteppingClock(FaultRig& rig, int step_at, std::atomic<double>& offset_s)
-      : rig_(rig), step_at_(step_at), offset_s_(offset_s) {}
+  /// @param before called with the number of each reading, on the sampler's thread
+  ReadBySampler(FaultRig& rig, std::function<void(int)> before) : rig_(rig), before_(std::move(before)) {}
   std::string name() const override { return rig_.meter().name(); }
   const std::vector<Channel>& channels() const override { return rig_.meter().channels(); }
   std::vector<Reading> read(double timeout_s) override {
-    if (n_ == step_at_) offset_s_ = offset_s_ - 3600;
+    before_(n_);
     rig_.show(n_++);
     return rig_.meter().read(timeout_s);
   }
@@ -123,85 +123,73 @@ class UnderASteppingClock : public Meter {
 
  private:
   FaultRig& rig_;
-  const int step_at_;
-  std::atomic<double>& offset_s_;
+  std::function<void(int)> before_;
   int n_ = 0;
 };
 
-/// Meters without stamps of their own: only the sampler can see that the wall clock was set. Its readings are
-/// put on the scripted clock, as those of run() are.
+std::vector<std::unique_ptr<Meter>> read_by_sampler(FaultRig& rig, std::function<void(int)> before) {
+  std::vector<std::unique_ptr<Meter>> meters;
+  meters.push_back(std::make_unique<ReadBySampler>(rig, std::move(before)));
+  return meters;
+}
+
+void wait_for_reads(const Sampler& sampler, std::int64_t reads) {
+  const double patience_s = monotonic_now_s() + 20;
+  while (sampler.reads() < reads && monotonic_now_s() < patience_s)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+}
+
+/// Puts what the sampler took on the scripted clock, as the readings of run() are.
+void put_on_scripted_clock(Series& series, const FaultRig& rig) {
+  for (std::size_t n = 0; n < series.readings.size(); ++n)
+    series.readings[n].monotonic_s = static_cast<double>(n) * rig.poll_s;
+  series.poll_period_s = rig.poll_s;
+}
+
+/// Meters without stamps of their own: only the sampler can see that the wall clock was set, by an hour at
+/// one of the readings.
 Outcome run_with_a_wall_step(FaultRig& rig) {
   std::atomic<double> offset_s = 1.7e9;
   SamplerOptions options;
   options.wall_offset = [&] { return offset_s.load(); };
-  std::vector<std::unique_ptr<Meter>> meters;
-  meters.push_back(std::make_unique<UnderASteppingClock>(rig, span_of(Fault::kClockStep).from, offset_s));
-  Sampler sampler(std::move(meters), options);
-  const double patience_s = monotonic_now_s() + 20;
-  while (sampler.reads() < kReads && monotonic_now_s() < patience_s)
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  const auto step = [&](int n) {
+    if (n == span_of(Fault::kClockStep).from) offset_s = offset_s - 3600;
+  };
+  Sampler sampler(read_by_sampler(rig, step), options);
+  wait_for_reads(sampler, kReads);
   sampler.stop();
   Series series = sampler.series(0).at(rig.channel);
-  const std::vector<Reading> taken = series.readings;
   for (double& step_s : series.wall_steps_s)
-    step_s = rig.poll_s *
-             static_cast<double>(std::count_if(taken.begin(), taken.end(), [&](const Reading& reading) {
-               return reading.monotonic_s < step_s;
-             }));
-  for (std::size_t n = 0; n < taken.size(); ++n)
-    series.readings[n].monotonic_s = static_cast<double>(n) * rig.poll_s;
-  series.poll_period_s = rig.poll_s;
+    step_s = rig.poll_s * static_cast<double>(std::count_if(
+                              series.readings.begin(), series.readings.end(),
+                              [&](const Reading& reading) { return reading.monotonic_s < step_s; }));
+  put_on_scripted_clock(series, rig);
   const Interval window{(kWindowFrom - 0.5) * rig.poll_s, (kWindowTo - 0.5) * rig.poll_s};
   return {integrate(series, window), rig.meter().name()};
 }
-
-/// The rig's meter as the sampler reads it, the instrument moving on in real time until it hangs.
-class HangingInTheMiddle : public Meter {
- public:
-  HangingInTheMiddle(FaultRig& rig, int hang_at) : rig_(rig), hang_at_(hang_at) {}
-  std::string name() const override { return rig_.meter().name(); }
-  const std::vector<Channel>& channels() const override { return rig_.meter().channels(); }
-  std::vector<Reading> read(double timeout_s) override {
-    const double from_s = rig_.own_clock_from_s > 0 ? rig_.own_clock_from_s : began_s_;
-    // a reading late by a whole update shows nothing twice
-    last_ = std::max(last_ + 1, static_cast<int>((monotonic_now_s() - from_s) / rig_.poll_s));
-    rig_.show(last_);
-    if (n_++ == hang_at_) rig_.spoil(Fault::kHang, last_);
-    return rig_.meter().read(timeout_s);
-  }
-  double poll_period_s() const override { return rig_.poll_s; }
-  bool slow() const override { return rig_.meter().slow(); }
-
- private:
-  FaultRig& rig_;
-  const int hang_at_;
-  const double began_s_ = monotonic_now_s();
-  int n_ = 0, last_ = -1;
-};
 
 /// Meters whose reads wait for ever when the instrument does: the sampler says so meanwhile, and goes on when
 /// it is over.
 Outcome run_with_a_hang(FaultRig& rig) {
   const int hang_at = span_of(Fault::kHang).from;
   SamplerOptions options;
-  options.fast_timeout_s = options.slow_timeout_s = 0.25;
-  std::vector<std::unique_ptr<Meter>> meters;
-  meters.push_back(std::make_unique<HangingInTheMiddle>(rig, hang_at));
-  const double begin_s = monotonic_now_s(), patience_s = begin_s + 20;
-  Sampler sampler(std::move(meters), options);
-  while (sampler.reads() < hang_at && monotonic_now_s() < patience_s)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  options.fast_timeout_s = 0.25;
+  const auto hang = [&](int n) {
+    if (n == hang_at) rig.spoil(Fault::kHang, n);
+  };
+  Sampler sampler(read_by_sampler(rig, hang), options);
+  wait_for_reads(sampler, hang_at);
   std::this_thread::sleep_for(std::chrono::duration<double>(2 * options.fast_timeout_s));
   const double marked_s = monotonic_now_s();
   sampler.mark();
   EXPECT_LT(monotonic_now_s() - marked_s, 20 * options.mark_timeout_s) << "nobody waits for it";
-  const std::int64_t before = sampler.reads();
+  EXPECT_EQ(sampler.reads(), hang_at) << "it hangs";
   Series series = sampler.series(0).at(rig.channel);
-  const Interval window{begin_s + 10 * rig.poll_s, monotonic_now_s()};
-  EXPECT_EQ(before, hang_at) << "it hangs";
+  put_on_scripted_clock(series, rig);
+  series.readings.back().monotonic_s += 2 * options.fast_timeout_s;  // "no answer", as of the window's end
+  const Interval window{(kWindowFrom - 0.5) * rig.poll_s, series.readings.back().monotonic_s};
   rig.heal();
-  while (sampler.reads() < before + 10 && monotonic_now_s() < patience_s)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  wait_for_reads(sampler, hang_at + 10);
   sampler.stop();
   EXPECT_TRUE(sampler.series(0).at(rig.channel).readings.back().value) << "after it the readings go on";
   return {integrate(series, window), rig.meter().name()};
