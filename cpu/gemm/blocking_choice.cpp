@@ -2,6 +2,7 @@
 // busiest member; the least wins. `mlpwatt gemm-regret` says what the choice costs against trying them all.
 
 #include <algorithm>
+#include <numeric>
 
 #include "cpu/gemm/blocking_search.h"
 
@@ -21,7 +22,7 @@ constexpr double kBarrier = 1500;
 constexpr double kPackStart = 100;
 // A row of C whose line two members write: it travels between their caches twice a product.
 constexpr double kSharedLine = 40;
-constexpr double kPackStraight = 0.2, kPackTurned = 0.5;  // a float, source in L2
+constexpr double kPackStraight = 0.3, kPackTurned = 0.55;  // a float, source in L2
 
 /// Cycles of one step of k of a tile.
 double step_cycles(int rows, int vectors) {
@@ -35,6 +36,25 @@ double byte_cycles(double bytes, const Hierarchy& hierarchy) {
   if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L2", 256 << 10))) return 0.0015;
   if (bytes <= 0.75 * static_cast<double>(hierarchy.capacity_bytes("L3", 4 << 20))) return 0.04;
   return 0.15;
+}
+
+/// How much of `rows` x `row_bytes`, `stride_bytes` apart in memory, does not stay in a part of a cache: 0
+/// to 1. Rows a multiple of a large power of two apart begin in the same few sets, so that only a part of the
+/// cache can hold them: 344 rows of B 4 KiB apart, 2 KiB of each, cost nothing in 2 MiB of L2, 512 half and
+/// 1024 all of what L3 costs (Sapphire Rapids).
+double crowded_out(std::int64_t rows, std::int64_t row_bytes, std::int64_t stride_bytes, double part_of_cache,
+                   const Hierarchy& hierarchy, const char* name, std::int64_t fallback_bytes) {
+  const CacheLevel* level = hierarchy.find(name);
+  const std::int64_t capacity = hierarchy.capacity_bytes(name, fallback_bytes);
+  const std::int64_t way = capacity / (level && level->associativity > 0 ? level->associativity : 8);
+  const std::int64_t apart = std::gcd(stride_bytes, way);
+  // a row that does not begin with a line touches, on average, nearly one more
+  const double touched =
+      static_cast<double>(std::max<std::int64_t>(row_bytes + (stride_bytes % 64 != 0 ? 60 : 0), 64));
+  const double usable =
+      part_of_cache * static_cast<double>(capacity) * std::min(1.0, touched / static_cast<double>(apart));
+  const double needed = static_cast<double>(rows) * touched;
+  return std::clamp((needed / usable - 0.6) / 0.8, 0.0, 1.0);
 }
 
 }  // namespace
@@ -78,22 +98,32 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
   const double part = std::min(static_cast<double>(b.strips_in_l2), pass_strips);
   cycles += tiles * pass_strip * byte_cycles(part * pass_strip + stay_strip, hierarchy);
   if (near > l1) cycles += tiles * stay_strip * 0.004;
-  if (stay_strip > 0.65 * l1) cycles += tiles * stay_strip * 0.02;
+  if (stay_strip > 0.65 * l1) cycles += tiles * stay_strip * 0.01;
   const double parts = pass_strips / part;
   cycles += parts * blocks * (b_stays ? b_block : a_block) *
             (b_stays ? my_columns / column_strips : my_rows / row_strips) *
             byte_cycles((b_stays ? b_block : a_block) + part * pass_strip, hierarchy);
-  // Read in place: rows a multiple of a page apart meet in few sets of L1; strips narrower than a line open
-  // lines that their neighbours need again.
-  const auto in_place = [&](double tile_bytes, std::int64_t row_floats, double lines) {
-    const bool collides = row_floats % 512 == 0 && lines > 4;
-    const double far = row_floats * 4 > 2048 && lines > 32 ? 0.01 : 0.004;
-    return tiles * tile_bytes * (collides ? 0.04 : far);
+  // Read in place. What passes by is read again for every strip that stays, from L2 if its part stays there;
+  // what stays is a strip, whose lines may meet in few sets of L1 and come from L2 each time.
+  constexpr double kInL2 = 0.001, kInL3 = 0.04, kFromL2 = 0.002, kLineFromL2 = 0.3, kLineFromL3 = 2.5;
+  const std::int64_t part_strips = static_cast<std::int64_t>(part);
+  const auto passing = [&](std::int64_t rows, std::int64_t row_bytes, std::int64_t stride) {
+    return kInL2 + kInL3 * crowded_out(rows, row_bytes, stride, 1.0, hierarchy, "L2", 256 << 10);
   };
-  if (!b.pack_a)
-    cycles += in_place(strip_a, layout == GemmLayout::kTN ? m : k,
-                       layout == GemmLayout::kTN ? static_cast<double>(kc) : mr);
-  if (!b.pack_b) cycles += in_place(strip_b, n, static_cast<double>(kc));
+  const auto staying = [&](std::int64_t rows, std::int64_t row_bytes, std::int64_t stride) {
+    return crowded_out(rows, row_bytes, stride, 0.5, hierarchy, "L1", 32 << 10);
+  };
+  if (!b.pack_a && layout == GemmLayout::kTN) {  // a line or two for every step of k
+    const std::int64_t strips = b_stays ? part_strips : 1;
+    cycles += tiles * static_cast<double>(kc) *
+              (kLineFromL2 * (b_stays ? 1 : staying(kc, 4 * mr, 4 * m)) +
+               kLineFromL3 * crowded_out(kc, 4 * strips * mr, 4 * m, 1.0, hierarchy, "L2", 256 << 10));
+  } else if (!b.pack_a && b_stays) {
+    cycles += tiles * strip_a * passing(part_strips * mr, 4 * kc, 4 * k);
+  }
+  if (!b.pack_b)
+    cycles += tiles * strip_b *
+              (b_stays ? kFromL2 * staying(kc, 4 * nr, 4 * n) : passing(kc, 4 * part_strips * nr, 4 * n));
   const double source = byte_cycles(static_cast<double>(m * k + k * n + m * n) * 4, hierarchy);
   const double packers = group;
   if (b.pack_a)
@@ -102,22 +132,30 @@ double model_gemm_cycles(const GemmProblem& problem, const GemmBlocking& b, cons
   if (b.pack_b) {
     const double floats = static_cast<double>(depth * n);
     const double pack = (layout == GemmLayout::kNT ? kPackTurned : kPackStraight) + 4 * source;
-    // In turn: once a part of A and once a row of the team, but what was packed is still near.
-    cycles += b.b_in_turn ? floats * (my_columns / column_strips) * pack * std::max(1.0, parts)
-                          : floats / packers * (pack + 4 * byte_cycles(b_block, hierarchy));
+    // In turn: once a row of the team (and a part of A where B stays), but what was packed is still near.
+    // Else it is written to, and comes from, the level that holds all of it.
+    cycles += b.b_in_turn ? floats * (my_columns / column_strips) * pack * (b_stays ? parts : 1)
+                          : floats / packers * (pack + 8 * byte_cycles(b_block, hierarchy));
   }
   const double c_bytes = static_cast<double>(m * n) * 4;
   cycles += share * c_bytes * (blocks > 1 ? 2 * blocks - 1 : 1) *
-            byte_cycles(c_bytes + (b_stays ? strip_b + a_block : strip_a + b_block), hierarchy);
+            byte_cycles(c_bytes + (blocks > 1 ? a_block + b_block
+                                   : b_stays  ? a_block
+                                              : b_block),
+                        hierarchy);
   if (b.pack_a) cycles += kPackStart * blocks;
-  if (b.pack_b) cycles += kPackStart * blocks * (b.b_in_turn ? std::max(1.0, my_columns / 4) : 1.0);
+  if (b.pack_b)
+    cycles += kPackStart * blocks * (!b.b_in_turn ? 1.0 : b_stays ? std::max(1.0, my_columns / 4) : parts);
   if (team_columns > 1 && (n % 16 != 0 || static_cast<std::int64_t>(my_columns) * nr % 16 != 0))
     cycles += kSharedLine * static_cast<double>(m) / b.team_rows * (team_columns - 1);
   if (threads > 1) {
-    // What others packed comes from their caches.
-    const double remote = 1 - 1.0 / group;
-    if (b.pack_a) cycles += 0.5 * remote * static_cast<double>(m * depth) / b.team_rows;
-    if (b.pack_b && !b.b_in_turn) cycles += 0.5 * remote * static_cast<double>(n * depth) / team_columns;
+    // What others packed comes from their caches, 24 cycles a line with several under way. In a team of one
+    // row (column) each member packs the very strips of B (A) that it uses.
+    constexpr double kFromAnotherCore = 1.5;
+    if (b.pack_a)
+      cycles += kFromAnotherCore * (1 - 1.0 / team_columns) * static_cast<double>(m * depth) / b.team_rows;
+    if (b.pack_b && !b.b_in_turn)
+      cycles += kFromAnotherCore * (1 - 1.0 / b.team_rows) * static_cast<double>(n * depth) / team_columns;
     const bool together = b.pack_a || (b.pack_b && !b.b_in_turn);
     cycles += kBarrier * ((together ? 2 * blocks - 1 : 0) + 1 + (b.depth_parts > 1 ? 1 : 0));
   }

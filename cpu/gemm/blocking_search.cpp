@@ -77,14 +77,17 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmProblem& problem, c
             const bool b_stays = resident == GemmBlocking::Resident::kB;
             for (const std::int64_t kc : depths(b.part_depth(problem.k), b_stays ? nr : mr, l1_bytes)) {
               b.kc = kc;
-              b.strips_in_l2 =
-                  part_strips(b_stays ? ceil_div(ceil_div(problem.m, mr), rows)
-                                      : ceil_div(ceil_div(problem.n, nr), b.team_columns(threads)),
-                              std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / (b_stays ? mr : nr)));
+              const std::int64_t passing = b_stays
+                                               ? ceil_div(ceil_div(problem.m, mr), rows)
+                                               : ceil_div(ceil_div(problem.n, nr), b.team_columns(threads));
+              const std::int64_t most =
+                  std::max<std::int64_t>(1, l2_bytes / 2 / (kc * 4) / (b_stays ? mr : nr));
               for (const bool pack_a : {false, true})
                 // B is read in place only where vectors of it are contiguous.
-                for (int pack_b = problem.layout == GemmLayout::kNT ? 1 : 0; pack_b <= (b_stays ? 2 : 1);
-                     ++pack_b) {
+                for (int pack_b = problem.layout == GemmLayout::kNT ? 1 : 0; pack_b <= 2; ++pack_b) {
+                  // A part packed in turn shares L2 with what it was packed from.
+                  b.strips_in_l2 = part_strips(
+                      passing, pack_b == 2 && !b_stays ? std::max<std::int64_t>(1, most / 2) : most);
                   b.pack_a = pack_a;
                   b.pack_b = pack_b > 0;
                   b.b_in_turn = pack_b == 2;

@@ -46,14 +46,15 @@ Gemm::Gemm(GemmProblem problem, Isa isa, int threads, const GemmBlocking& blocki
       mr_ > kernels_.most_rows[vectors - 1])
     throw std::invalid_argument("gemm: no register tile of " + std::to_string(mr_) + " x " +
                                 std::to_string(nr_));
-  const bool in_turn = blocking_.b_in_turn =
-      blocking_.b_in_turn && blocking_.pack_b && blocking_.resident == GemmBlocking::Resident::kB;
+  const bool in_turn = blocking_.b_in_turn = blocking_.b_in_turn && blocking_.pack_b;
+  const std::int64_t turn =
+      blocking_.resident == GemmBlocking::Resident::kB ? kStripsInTurn : blocking_.strips_in_l2;
   const std::int64_t deepest = std::min(blocking_.kc, problem.k);
   if (blocking_.pack_a) packed_a_floats_ = ceil_div(problem.m, mr_) * mr_ * deepest;
-  if (blocking_.pack_b)
-    packed_b_floats_ =
-        (in_turn ? std::min(kStripsInTurn, ceil_div(problem.n, nr_)) : ceil_div(problem.n, nr_)) * nr_ *
-        deepest;
+  if (blocking_.pack_b) {
+    const std::int64_t strips = ceil_div(problem.n, nr_);
+    packed_b_floats_ = (in_turn ? std::min(turn, strips) : strips) * nr_ * deepest;
+  }
   packed_a_ = AlignedFloats(packed_a_floats_ * blocking_.depth_parts);
   packed_b_ = AlignedFloats(packed_b_floats_ * (in_turn ? threads : blocking_.depth_parts));
   if (blocking_.depth_parts > 1 || (problem.k > blocking_.kc && problem.layout == GemmLayout::kTN))
@@ -109,26 +110,31 @@ void Gemm::compute(const Operands& x, const Block& block) {
     return blocking_.pack_b ? packed_b + s * nr_ * kc : x.b + p0 * x.b_row + s * nr_;
   };
   const std::int64_t b_row = blocking_.pack_b ? nr_ : x.b_row;
+  const auto pack_in_turn = [&](std::int64_t s0, std::int64_t s1) {
+    kernels_.pack_strips(nr_, std::min(s1 * nr_, n) - s0 * nr_, kc, x.b + p0 * x.b_row + s0 * nr_ * x.b_col,
+                         x.b_col, x.b_row, packed_b);
+  };
   // One operand's strip stays in L1 while the strips of a part of the other (in L2) pass by it.
   const std::int64_t pass = blocking_.strips_in_l2;
   if (blocking_.resident == GemmBlocking::Resident::kB) {
     for (std::int64_t r0 = row_first; r0 < row_last; r0 += pass)
       for (std::int64_t s0 = column_first; s0 < column_last; s0 += kStripsInTurn) {
         const std::int64_t s1 = std::min<std::int64_t>(s0 + kStripsInTurn, column_last);
-        if (blocking_.b_in_turn)
-          kernels_.pack_strips(nr_, std::min(s1 * nr_, n) - s0 * nr_, kc,
-                               x.b + p0 * x.b_row + s0 * nr_ * x.b_col, x.b_col, x.b_row, packed_b);
+        if (blocking_.b_in_turn) pack_in_turn(s0, s1);
         for (std::int64_t s = s0; s < s1; ++s) {
-          const float* b = blocking_.b_in_turn ? packed_b + (s - s0) * nr_ * kc : strip_of_b(s);
+          const float* b = strip_of_b(blocking_.b_in_turn ? s - s0 : s);
           for (std::int64_t r = r0; r < std::min<std::int64_t>(r0 + pass, row_last); ++r)
             compute_tile(r, s, b, b_row);
         }
       }
   } else {
-    for (std::int64_t s0 = column_first; s0 < column_last; s0 += pass)
+    for (std::int64_t s0 = column_first; s0 < column_last; s0 += pass) {
+      const std::int64_t s1 = std::min<std::int64_t>(s0 + pass, column_last);
+      if (blocking_.b_in_turn) pack_in_turn(s0, s1);
       for (std::int64_t r = row_first; r < row_last; ++r)
-        for (std::int64_t s = s0; s < std::min<std::int64_t>(s0 + pass, column_last); ++s)
-          compute_tile(r, s, strip_of_b(s), b_row);
+        for (std::int64_t s = s0; s < s1; ++s)
+          compute_tile(r, s, strip_of_b(blocking_.b_in_turn ? s - s0 : s), b_row);
+    }
   }
 }
 

@@ -35,8 +35,9 @@ struct GemmBlocking {
   int team_rows = 1;    ///< members along m; see team_columns() for n
   int depth_parts = 1;  ///< members along k, each with sums of its own, added up in their order at the end
   int mr = 0, nr = 0;   ///< the register tile; 0: the one that fits most shapes
-  /// pack_b, resident kB: each member packs the strips it is about to use into a buffer of its own that stays
-  /// in L2, once a part of A, instead of the team packing all of B's block, which only L3 holds.
+  /// pack_b: each member packs the strips it is about to use into a buffer of its own that stays in L2,
+  /// instead of the team packing all of B's block, which only L3 holds. Resident kB: a few strips, once a
+  /// part of A; kA: the strips_in_l2 of a part.
   bool b_in_turn = false;
 
   int team_columns(int threads) const { return threads / (team_rows * depth_parts); }

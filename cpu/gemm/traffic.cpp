@@ -76,7 +76,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const double mean_strips = strips_m * strips_n * parts_of_k / threads;
   const double vector_columns = ceil_div(columns, kernels.lanes) * kernels.lanes;
   const bool b_stays = blocking.resident == GemmBlocking::Resident::kB;
-  const bool in_turn = blocking.b_in_turn && blocking.pack_b && b_stays;
+  const bool in_turn = blocking.b_in_turn && blocking.pack_b;
   // The operand whose strip stays in L1, and the one whose strips pass by it, a part of L2's size at a time.
   const double stay_strips = b_stays ? column_strips : rows_strips,
                pass_strips = b_stays ? rows_strips : column_strips;
@@ -98,9 +98,9 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
   const int packed_a =
       blocking.pack_a ? trace.add({rows * std::min(k, kc_full) * kFloat, m * std::min(k, kc_full) * kFloat})
                       : -1;
-  constexpr double kStripsInTurn = 4;  // packed together into a member's own buffer
+  const double strips_in_turn = b_stays ? 4 : part_strips;  // packed together into a member's own buffer
   const int packed_b =
-      in_turn ? trace.add({std::min(columns, kStripsInTurn * nr) * std::min(depth, kc_full) * kFloat})
+      in_turn ? trace.add({std::min(columns, strips_in_turn * nr) * std::min(depth, kc_full) * kFloat})
       : blocking.pack_b
           ? trace.add({columns * std::min(k, kc_full) * kFloat, n * std::min(k, kc_full) * kFloat})
           : -1;
@@ -128,12 +128,13 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     else
       trace.touch(arrays.a, block, arrays.a_remote);
     if (in_turn) {
-      // Once a part of A: read, written into the buffer, read from it.
-      const double turns = std::max(1.0, columns / (kStripsInTurn * nr)) * parts;
-      trace.touch(arrays.b, block * parts, arrays.b_remote);
+      // Read, written into the buffer, read from it; where B stays, once a part of A.
+      const double times = b_stays ? parts : 1;
+      const double turns = std::max(1.0, columns / (strips_in_turn * nr)) * times;
+      trace.touch(arrays.b, block * times, arrays.b_remote);
       trace.touch(packed_b, turns);
       trace.touch(packed_b, turns);
-      trace.registers(2 * columns * kc * kFloat * parts);
+      trace.registers(2 * columns * kc * kFloat * times);
     } else if (packed_b >= 0)
       trace.touch(packed_b, 1, others);
     else
@@ -174,7 +175,7 @@ GemmWork add_gemm_traffic(ReuseTrace& trace, const GemmProblem& problem, const G
     trace.again((stay_strips - 1) * pass_floats * kc * kFloat, part + strip + tiles_c, threads * part);
     // All of the operand that stays, once a part after the first.
     const double all = stay_floats * kc * kFloat + part + stay_floats * part_floats * kFloat;
-    if (!in_turn) trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
+    if (!in_turn || !b_stays) trace.again((parts - 1) * stay_floats * kc * kFloat, all, threads * all);
     trace.registers(rows_strips * column_strips * kc * kFloat * mr +
                     rows_strips * kc * kFloat * vector_columns);
     if (!last || !adam || parts_of_k > 1) {

@@ -29,9 +29,9 @@ std::vector<std::string> lines_of(const std::string& command) {
   return lines;
 }
 
-/// The innermost loop with the most FMAs of function `name`: the instructions between a backward jump and its
-/// target.
-Loop hottest_loop(const std::vector<std::string>& lines, const std::string& name) {
+/// The innermost loop with the most FMAs of the function that has `tile` and `access` in its name: the
+/// instructions between a backward jump and its target.
+Loop hottest_loop(const std::vector<std::string>& lines, const std::string& tile, const std::string& access) {
   static const std::regex header("^([0-9a-f]+) <(.*)>:"), code("^ *([0-9a-f]+):\\s+(\\S+)\\s*(.*)");
   struct Instruction {
     unsigned long address;
@@ -42,7 +42,8 @@ Loop hottest_loop(const std::vector<std::string>& lines, const std::string& name
   for (const std::string& line : lines) {
     std::smatch match;
     if (std::regex_search(line, match, header)) {
-      inside = match[2].str().find(name) != std::string::npos;
+      const std::string name = match[2];
+      inside = name.find(tile) != std::string::npos && name.find(access) != std::string::npos;
     } else if (inside && std::regex_search(line, match, code)) {
       body.push_back({std::stoul(match[1], nullptr, 16), match[2], match[3]});
     }
@@ -94,23 +95,27 @@ class GemmAssembly : public ::testing::Test {
         lines_of("objdump -d --no-show-raw-insn -C '" + object + "' 2>/dev/null");
     ASSERT_GT(lines.size(), 1000u);
     for (const auto& [rows, vectors] : tiles)
-      for (const char* contiguous : {"true", "false"}) {
-        const std::string name =
-            "tile_fixed<" + std::to_string(rows) + ", " + std::to_string(vectors) + ", " + contiguous + ">";
-        const Loop loop = hottest_loop(lines, name);
-        EXPECT_GE(loop.fmas, rows * vectors) << isa << ' ' << name;
-        EXPECT_EQ(loop.fmas % (rows * vectors), 0) << isa << ' ' << name << ": steps are not whole";
-        EXPECT_EQ(loop.spills, 0) << isa << ' ' << name << " spills vectors";
-        // Rows of A apart from each other take a pointer for every four: there the count may be left without
-        // a register.
-        const bool apart = contiguous == std::string("false");
-        EXPECT_LE(loop.stack, apart ? 1 : 0) << isa << ' ' << name << " goes to the stack";
-        // FMAs, one load a row and a vector (a broadcast may hide in its FMA), and the loop's own few.
-        const int steps = loop.fmas / std::max(1, rows * vectors);
-        const int pointers = 3 + (apart ? (rows + 3) / 4 : 1);
-        EXPECT_LE(loop.instructions, steps * (rows * vectors + rows + vectors + pointers) + 4)
-            << isa << ' ' << name;
-      }
+      for (int access = 0; access < 3; ++access)  // AccessOfA: rows, strip, lines
+        for (const bool b_apart : {false, true}) {
+          const std::string name = "AccessOfA)" + std::to_string(access) + (b_apart ? ", true>" : ", false>");
+          const std::string tile =
+              "tile_fixed<" + std::to_string(rows) + ", " + std::to_string(vectors) + ",";
+          const Loop loop = hottest_loop(lines, tile, name);
+          const std::string what = isa + ' ' + tile + " (" + name;
+          EXPECT_GE(loop.fmas, rows * vectors) << what;
+          EXPECT_EQ(loop.fmas % (rows * vectors), 0) << what << ": steps are not whole";
+          EXPECT_EQ(loop.spills, 0) << what << " spills vectors";
+          // Rows of A apart from each other take a pointer for every four: there the count may be left
+          // without a register.
+          EXPECT_LE(loop.stack, access == 0 ? 1 : 0) << what << " goes to the stack";
+          // FMAs, one load a row and a vector (a broadcast may hide in its FMA), what is asked for ahead, and
+          // the loop's own few.
+          const int steps = loop.fmas / std::max(1, rows * vectors);
+          const int pointers = 3 + (access == 0 ? (rows + 3) / 4 : 1);
+          const int ahead = (b_apart ? vectors : 0) + (access == 2 ? 1 : 0);
+          EXPECT_LE(loop.instructions, steps * (rows * vectors + rows + vectors + pointers + ahead) + 4)
+              << what;
+        }
   }
   std::string build_;
 };
