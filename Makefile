@@ -75,6 +75,7 @@ $(BUILD)/emulated/%.o: %.cu | $(BUILD)/toolchain.mk
 
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
+              '-DMLPWATT_KERNEL_FLAGS="$(foreach i,avx512 avx2 avx2_nofma generic,$i: $(call isa_flags,micro_$i.cpp); )"' \
               '-DMLPWATT_SOURCE_DIR="$(CURDIR)"' '-DMLPWATT_PREFIX="$(PREFIX)"'
 $(BUILD)/harness/build_facts.o: FACT_FLAGS = $(BUILD_FACTS)
 $(BUILD)/harness/build_facts.o: $(BUILD)/build_facts.txt
@@ -267,7 +268,7 @@ lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mo
 lint: SHELL := /bin/bash
 
 compile_commands.json: $(BUILD)/toolchain.mk ## the compilation database for editors and clang-tidy
-	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
+	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_KERNEL_FLAGS=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
 comma := ,
 
 install: build ## install under PREFIX (default /usr/local)

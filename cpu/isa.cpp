@@ -45,9 +45,14 @@ const std::string& isa_name(Isa isa) {
 Isa parse_isa(const std::string& name) {
   for (const auto& [isa, known] : names())
     if (known == name) return isa;
-  std::vector<std::string> known;
-  for (const auto& [isa, each] : names()) known.push_back(each);
+  const std::vector<std::string> known = isa_names();
   throw std::invalid_argument(unknown_name("isa", name, known, static_cast<int>(known.size())));
+}
+
+std::vector<std::string> isa_names() {
+  std::vector<std::string> all;
+  for (const auto& [isa, name] : names()) all.push_back(name);
+  return all;
 }
 
 std::vector<Isa> available_isas() {

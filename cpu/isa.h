@@ -17,6 +17,8 @@ enum class Isa {
 /// Whether or not this machine can run it. Errors: std::invalid_argument when the name is unknown.
 Isa parse_isa(const std::string& name);
 const std::string& isa_name(Isa isa);  ///< "generic", "avx2_nofma", "avx2", "avx512"
+/// Every name, slowest first.
+std::vector<std::string> isa_names();
 /// What this machine can run, slowest first.
 std::vector<Isa> available_isas();
 /// `wanted` if given, else $MLPWATT_ISA, else the fastest the machine has.

@@ -7,10 +7,14 @@ namespace mlpwatt {
 struct BuildFacts {
   std::string commit;          ///< git commit, "+modified" when the tree was not clean
   std::string compiler;        ///< name and version
-  std::string compiler_flags;  ///< of the harness; micro-kernel files add their instruction set
+  std::string compiler_flags;  ///< of the harness
+  std::string kernel_flags;    ///< of the micro-kernel files, besides: "avx512: -O3 ...; avx2: ...; "
   std::string source_dir;      ///< where it was built
   std::string prefix;          ///< where `make install` puts it
 };
 const BuildFacts& build_facts();
+
+/// What the kernels of an instruction set were compiled with; compiler_flags where it has none of its own.
+std::string compiler_flags_of(const std::string& isa);
 
 }  // namespace mlpwatt

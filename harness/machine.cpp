@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cpu/isa.h"
+
 namespace mlpwatt {
 namespace {
 
@@ -34,19 +36,11 @@ std::string value_of(const std::string& path, const std::string& key, char separ
   return "";
 }
 
+/// Fastest first.
 std::vector<std::string> usable_isas() {
-#if defined(__x86_64__) || defined(__i386__)
-  std::vector<std::string> isas;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    isas.push_back("avx512");
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back("avx2");
-  if (__builtin_cpu_supports("avx2")) isas.push_back("avx2_nofma");
-  isas.push_back("generic");
-  return isas;
-#else
-  return {"generic"};
-#endif
+  std::vector<std::string> names;
+  for (const Isa isa : available_isas()) names.insert(names.begin(), isa_name(isa));
+  return names;
 }
 
 /// "0-3,6": where any thread of this process may run. Bound threads each have a narrower set than the process

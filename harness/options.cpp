@@ -9,6 +9,7 @@
 #include <charconv>
 #include <climits>
 
+#include "cpu/isa.h"
 #include "harness/program.h"
 #include "kernels/nearest.h"
 
@@ -58,7 +59,7 @@ void add_kernel_options(CLI::App& app, KernelOptions& options) {
 }
 
 RunOptions to_run_options(const KernelOptions& options, const Hierarchy& hierarchy) {
-  static const std::vector<std::string> isas{"avx512", "avx2", "avx2_nofma", "generic"};
+  const std::vector<std::string> isas = isa_names();
   if (!options.isa.empty() && std::find(isas.begin(), isas.end(), options.isa) == isas.end())
     throw UsageError(unknown_name("instruction set (--isa)", options.isa, isas));
   RunOptions run;

@@ -6,6 +6,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <ostream>
 
 #include "harness/build_facts.h"
@@ -77,7 +78,13 @@ std::string quoted(const std::string& argument) {
 }  // namespace
 
 std::string Context::command_line() const {
-  std::string line = "mlpwatt";
+  std::string line;
+  // What chooses or directs as an option would; nothing that may hold a credential.
+  for (const char* name : {"BENCHMARK_FILTER", "MLPWATT_ISA", "MLPWATT_DATA", "MLPWATT_METERS",
+                           "MLPWATT_PEERS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES"})
+    if (const char* value = std::getenv(name); value != nullptr && *value != '\0')
+      line += std::string(name) + "=" + quoted(value) + " ";
+  line += "mlpwatt";
   for (const std::string& argument : args) line += " " + quoted(argument);
   return line;
 }

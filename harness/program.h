@@ -33,7 +33,8 @@ struct Context {
   std::ostream& err;
   std::vector<std::string> args;  ///< without the program's name
   bool terminal = false;          ///< err is a terminal: progress may redraw its line
-  /// As a shell would take it again, e.g. "mlpwatt run --quick".
+  /// As a shell would take it again, e.g. "mlpwatt run --quick", after the variables of the environment that
+  /// decide what it does.
   std::string command_line() const;
 };
 

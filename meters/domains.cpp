@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <map>
 #include <set>
+#include <string_view>
+#include <tuple>
 
 namespace mlpwatt {
 namespace {
@@ -18,6 +21,45 @@ bool better(const ChannelEnergy& a, const ChannelEnergy& b) {
   const int flags_a = std::popcount(a.gross.flags), flags_b = std::popcount(b.gross.flags);
   if (flags_a != flags_b) return flags_a < flags_b;
   return has_energy(a) && a.gross.uncertainty_j() < b.gross.uncertainty_j();
+}
+
+/// What a domain is a part of, whoever measures it: a Cray's `cpu` is RAPL's packages, its `accel0` a GPU of
+/// NVML's. "" for what no other meter knows under another name.
+std::string_view part_of_node(std::string_view domain) {
+  if (domain.starts_with("gpu:")) return "accelerators";
+  domain = domain.substr(0, domain.find_last_not_of("0123456789") + 1);
+  if (domain == "cpu" || domain == "package") return "processors";
+  if (domain == "memory" || domain == "dram") return "memory";
+  if (domain == "accel") return "accelerators";
+  return "";
+}
+
+/// Where several meters show the same part of the node under names of their own, all of one meter's stay and
+/// the others' go: the meter with an energy of each, then with fewest flags, then with least uncertainty.
+void keep_one_meter_a_part(const std::vector<ChannelEnergy>& energies, std::vector<std::size_t>& domains) {
+  struct Shown {
+    bool all = true;
+    int flags = 0;
+    double uncertainty_j = 0;
+    auto rank() const { return std::tuple(!all, flags, uncertainty_j); }
+  };
+  std::map<std::string_view, std::map<std::string, Shown>> parts;
+  for (const std::size_t i : domains) {
+    const std::string_view part = part_of_node(energies[i].channel.domain);
+    if (part.empty()) continue;
+    Shown& shown = parts[part][energies[i].meter];
+    shown.all = shown.all && has_energy(energies[i]);
+    shown.flags += std::popcount(energies[i].gross.flags);
+    if (has_energy(energies[i])) shown.uncertainty_j += energies[i].gross.uncertainty_j();
+  }
+  std::erase_if(domains, [&](std::size_t i) {
+    const auto found = parts.find(part_of_node(energies[i].channel.domain));
+    if (found == parts.end()) return false;
+    const auto best =
+        std::min_element(found->second.begin(), found->second.end(),
+                         [](const auto& a, const auto& b) { return a.second.rank() < b.second.rank(); });
+    return energies[i].meter != best->first;
+  });
 }
 
 std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, Provenance provenance,
@@ -53,6 +95,7 @@ std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, P
       inside = inside || present(up);
     if (!inside) outer.push_back(i);
   }
+  keep_one_meter_a_part(energies, outer);
   return outer;
 }
 

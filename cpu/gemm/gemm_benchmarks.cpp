@@ -1,6 +1,4 @@
-// The catalogue's cpu/gemm/<layout>/<M>x<N>x<K>: square sizes and the three products of training layers; and
-// cpu/gemm_width/<W>: the forward product of a layer W wide, for every W, where odd widths might fall off a
-// cliff.
+// The catalogue's cpu/gemm/<layout>/<M>x<N>x<K>: square sizes and the three products of training layers.
 
 #include <algorithm>
 #include <cmath>

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
 #include <set>
@@ -266,8 +267,17 @@ class Campaign {
       failed += done.status != "ok";
       flagged += done.flagged;
     }
-    context_.out << fmt::format("{}/campaign.h5: {} runs, {} of them flagged, {} failed\n", options_.out,
-                                store.done().size(), flagged, failed);
+    if (options_.json)
+      context_.out << nlohmann::ordered_json{{"file", options_.out + "/campaign.h5"},
+                                             {"campaign", plan_.campaign()},
+                                             {"runs", store.done().size()},
+                                             {"flagged", flagged},
+                                             {"failed", failed}}
+                          .dump(2)
+                   << '\n';
+    else
+      context_.out << fmt::format("{}/campaign.h5: {} runs, {} of them flagged, {} failed\n", options_.out,
+                                  store.done().size(), flagged, failed);
     if (!copy_failed_.empty()) {
       context_.err << fmt::format("{} is not up to date; again: {}\n", options_.copy_to,
                                   resume_command(context_));

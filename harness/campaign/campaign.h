@@ -26,6 +26,7 @@ struct CampaignOptions {
   int compact_every = 256;
   std::string copy_to;  ///< a file that follows the store, e.g. on shared storage; "" = none
   double copy_every_s = 60;
+  bool json = false;  ///< the closing line as one JSON object
 };
 
 /// How old the sitting's idle power may become.

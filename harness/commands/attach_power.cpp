@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <set>
 
@@ -28,7 +29,7 @@ struct Options {
   PowerLogFormat format;
   double period_s = 0, averaging_s = -1, lag_s = 0, idle_w = -1, accuracy = 0.05;
   bool instant = false, replace = false;
-  bool lag_given = false, accuracy_given = false;
+  bool lag_given = false, accuracy_given = false, json = false;
 };
 
 /// Readings farther from a run than this many periods say nothing about it.
@@ -294,6 +295,20 @@ int attach_power(const Options& options, Context& context) {
   Attachment attachment(options, file.contents());
   attachment.attach_all();
   if (attachment.attached > 0) attachment.write(file);
+  if (options.json) {
+    context.out << nlohmann::ordered_json{{"file", options.file},
+                                          {"log", options.log},
+                                          {"domain", options.domain},
+                                          {"attached", attachment.attached},
+                                          {"already", attachment.already},
+                                          {"outside", attachment.outside},
+                                          {"elsewhere", attachment.elsewhere},
+                                          {"flagged", attachment.flagged},
+                                          {"first_flag", attachment.first_flag}}
+                       .dump(2)
+                << '\n';
+    return kExitOk;
+  }
   context.out << fmt::format("{}: {} of {} attached to {} run(s)", options.file, options.domain, options.log,
                              attachment.attached);
   const auto also = [&](int count, const char* what) {
@@ -339,6 +354,7 @@ const CommandRegistration registration{
                                  "idle power (default: of the run's idle times, run --idle-s)"),
                   0, 1e6);
       app.add_flag("--replace", options->replace, "attach again where it is attached already");
+      app.add_flag("--json", options->json, "one JSON object");
       app.footer(
           "The study's log, one local reading a minute with a wrong Z:\n"
           "  mlpwatt attach-power runs.h5 power.csv --timezone America/Denver");

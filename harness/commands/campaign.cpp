@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "harness/campaign/campaign.h"
@@ -73,6 +74,16 @@ int submit_campaign(Options& options, Context& context) {
     return kExitOk;
   }
   const Submitted jobs = submit(campaign, options.job);
+  if (run.json) {
+    context.out << nlohmann::ordered_json{{"array_job", jobs.array_job},
+                                          {"tasks", shards},
+                                          {"at_a_time", options.job.nodes},
+                                          {"merge_job", jobs.merge_job},
+                                          {"file", campaign.out + "/campaign.h5"}}
+                       .dump(2)
+                << '\n';
+    return kExitOk;
+  }
   context.out << fmt::format(
       "array job {} ({} tasks, {} at a time), merge job {}; logs in {}/slurm, result {}/campaign.h5\n",
       jobs.array_job, shards, options.job.nodes, jobs.merge_job, campaign.out, campaign.out);
@@ -127,6 +138,7 @@ const CommandRegistration registration{
       real_number(app.add_option("--copy-every-s", run.copy_every_s, "how often it is brought up to date")
                       ->capture_default_str(),
                   0, month_s);
+      app.add_flag("--json", run.json, "one JSON object when it has ended");
       const char* group = "Slurm";
       app.add_flag("--slurm", options->slurm, "submit a job array that runs it, and a job that merges")
           ->group(group);

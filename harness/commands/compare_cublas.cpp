@@ -5,6 +5,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "harness/compare/compare_kernels.h"
@@ -13,6 +14,7 @@
 #include "harness/program.h"
 #include "harness/record/record_file.h"
 #include "harness/run/output.h"
+#include "harness/run/row_json.h"
 #include "harness/selection.h"
 #include "harness/text.h"
 
@@ -26,6 +28,7 @@ struct Options {
   KernelOptions kernel;
   TurnOptions turns;
   std::string filter, out;
+  bool json = false;
 };
 
 std::vector<Benchmark> entries_of(const std::string& family_name, const RunOptions& options,
@@ -55,6 +58,7 @@ int run(const Options& options, Context& context) {
     theirs[benchmark.name.substr(benchmark.family.size())] = benchmark;
   RecordFile file(options.out.empty() ? default_output(settings.run.machine.host) : options.out);
   std::vector<Comparison> comparisons;
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Benchmark& benchmark : ours) {
     comparisons.push_back(compare_kernels(benchmark,
                                           theirs.at(benchmark.name.substr(benchmark.family.size())), "cublas",
@@ -62,14 +66,18 @@ int run(const Options& options, Context& context) {
     std::string line = fmt::format("[{}/{}] {}:", comparisons.size(), ours.size(), benchmark.name);
     for (const Standing& standing : comparisons.back().standings) {
       file.append(standing.record);
+      rows.push_back(row_json(standing.record.run));
       line += fmt::format(" {} {}", standing.name,
                           standing.step_s.empty() ? standing.record.run.text("status")
                                                   : human_seconds(standing.record.run.real("step_s")));
     }
     context.err << line << '\n' << std::flush;
   }
-  context.out << gemm_comparison_table(comparisons, settings.peaks) << '\n'
-              << comparison_means(comparisons) << '\n';
+  if (options.json)
+    context.out << nlohmann::ordered_json{{"file", file.path()}, {"runs", rows}}.dump(2) << '\n';
+  else
+    context.out << gemm_comparison_table(comparisons, settings.peaks) << '\n'
+                << comparison_means(comparisons) << '\n';
   const std::string troubles = comparison_troubles(comparisons);
   context.err << troubles;
   return troubles.empty() ? kExitOk : kExitFailure;
@@ -88,6 +96,7 @@ const CommandRegistration registration{
           ->capture_default_str()
           ->check(CLI::PositiveNumber);
       app.add_option("--out", options->out, "the HDF5 file that gets the rows");
+      app.add_flag("--json", options->json, "one JSON object instead of the tables");
       add_kernel_options(app, options->kernel);
       return [options](Context& context) { return run(*options, context); };
     }};

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "harness/import/butter_e.h"
@@ -18,6 +19,7 @@ namespace {
 struct Options {
   std::string folder, out = "butter_e.h5";
   ButterEOptions import;
+  bool json = false;
 };
 
 int import(const Options& options, Context& context) {
@@ -29,6 +31,16 @@ int import(const Options& options, Context& context) {
   const auto kept = imported.contents.rows(runs_table()).size();
   if (kept == 0) throw std::runtime_error(options.folder + ": every run was rejected");
   write_file(options.out, imported.contents);
+  if (options.json) {
+    context.out << nlohmann::ordered_json{{"file", options.out},
+                                          {"runs", imported.rows},
+                                          {"kept", kept},
+                                          {"integrated", imported.integrated},
+                                          {"rejected", imported.rejected}}
+                       .dump(2)
+                << '\n';
+    return kExitOk;
+  }
   context.out << fmt::format(
       "{}: {} of {} runs kept, energy of {} integrated from their job's watts, of {} as published\n"
       "next: mlpwatt fit {}\n",
@@ -49,6 +61,7 @@ const CommandRegistration registration{
       app.add_option("--idle-percentile", options->import.idle_percentile,
                      "column of node_power_dist.csv that is a node's idle power")
           ->capture_default_str();
+      app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) { return import(*options, context); };
     }};
 

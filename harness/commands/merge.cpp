@@ -6,6 +6,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "harness/campaign/merge.h"
@@ -17,15 +18,26 @@ namespace {
 struct Options {
   std::string out;
   std::vector<std::string> inputs;
-  bool no_samples = false, replace = false;
+  bool no_samples = false, replace = false, json = false;
 };
 
 int merge(const Options& options, Context& context) {
   const MergeReport report =
       merge_files(options.out, options.inputs, {.samples = !options.no_samples, .replace = options.replace});
-  context.out << fmt::format("{}: {} runs of {} in {} input(s), {} duplicates left out, {} samples\n",
-                             options.out, report.runs_out, report.runs_in, options.inputs.size(),
-                             report.duplicates(), report.samples_out);
+  if (options.json)
+    context.out << nlohmann::ordered_json{{"file", options.out},
+                                          {"inputs", options.inputs},
+                                          {"runs_in", report.runs_in},
+                                          {"runs", report.runs_out},
+                                          {"duplicates", report.duplicates()},
+                                          {"samples", report.samples_out},
+                                          {"coefficients_left_out", report.coefficients_left_out}}
+                       .dump(2)
+                << '\n';
+  else
+    context.out << fmt::format("{}: {} runs of {} in {} input(s), {} duplicates left out, {} samples\n",
+                               options.out, report.runs_out, report.runs_in, options.inputs.size(),
+                               report.duplicates(), report.samples_out);
   if (report.coefficients_left_out > 0)
     context.err << fmt::format(
         "{} coefficients of models left out, fitted to the inputs' rows; again for these: mlpwatt fit {}\n",
@@ -41,6 +53,7 @@ const CommandRegistration registration{
       app.add_option("inputs", options->inputs, "results files and folders of campaigns")->required();
       app.add_flag("--no-samples", options->no_samples, "leave the meters' raw series out");
       app.add_flag("--replace", options->replace, "overwrite the output when it exists");
+      app.add_flag("--json", options->json, "one JSON object");
       app.footer(
           "The same run: host, campaign and place in its order agree, or host, name and start. Kept of the\n"
           "same: status ok, then quality ok, then the latest start.");

@@ -33,7 +33,7 @@ constexpr const char* kPython = "/usr/bin/python3";
 struct Options {
   std::vector<std::string> files, only;
   std::string out = "report.html", figures;
-  bool flagged_energies = false;
+  bool flagged_energies = false, json = false;
 };
 
 /// results/report/report.py of the sources this was built from, else the installed one.
@@ -96,6 +96,7 @@ int report(const Options& options, Context& context) {
   std::vector<std::string> command{kPython, find_script(), options.out, "--advice", advice.path()};
   if (!options.figures.empty()) command.insert(command.end(), {"--figures", options.figures});
   if (options.flagged_energies) command.push_back("--flagged-energies");
+  if (options.json) command.push_back("--json");
   for (const std::string& name : options.only) command.insert(command.end(), {"--only", name});
   command.insert(command.end(), options.files.begin(), options.files.end());
   context.out << std::flush;
@@ -112,6 +113,8 @@ const CommandRegistration registration{
       app.add_option("--only", options->only, "only this figure; may be given again");
       app.add_flag("--flagged-energies", options->flagged_energies,
                    "show energies with quality flags as well (under_sampled, stuck ...)");
+      app.add_flag("--json", options->json,
+                   "one JSON object: the page, and each figure with why it is missing");
       return [options](Context& context) { return report(*options, context); };
     }};
 

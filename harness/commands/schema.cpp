@@ -14,7 +14,18 @@
 namespace mlpwatt {
 namespace {
 
-int schema(const std::string& document, Context& context) {
+struct Options {
+  std::string document;
+  bool json = false;
+};
+
+int schema(const Options& options, Context& context) {
+  const std::string& document = options.document;
+  if (options.json && !document.empty()) throw UsageError("schema: --json and --within exclude each other");
+  if (options.json) {
+    context.out << schema_json().dump(2) << '\n';
+    return kExitOk;
+  }
   if (document.empty()) {
     context.out << schema_markdown();
     return kExitOk;
@@ -29,10 +40,11 @@ int schema(const std::string& document, Context& context) {
 
 const CommandRegistration registration{
     "schema", "every column of the results file, as Markdown", [](CLI::App& app) -> Action {
-      auto document = std::make_shared<std::string>();
-      app.add_option("--within", *document,
+      auto options = std::make_shared<Options>();
+      app.add_option("--within", options->document,
                      "print this document with its columns section renewed (results/SCHEMA.md)");
-      return [document](Context& context) { return schema(*document, context); };
+      app.add_flag("--json", options->json, "one JSON object");
+      return [options](Context& context) { return schema(*options, context); };
     }};
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "harness/options.h"
@@ -48,6 +49,7 @@ struct Options {
   std::string name;
   KernelOptions kernel;
   std::int64_t steps = 1, warm_up_steps = 1;
+  bool json = false;
 };
 
 int step(const Options& options, Context& context) {
@@ -61,7 +63,10 @@ int step(const Options& options, Context& context) {
   kernel->set_up();
   run_in_valgrind_bracket(options.warm_up_steps, options.steps,
                           [&](std::int64_t steps) { kernel->run(steps); });
-  context.out << options.name << ": " << options.steps << " step(s)\n";
+  if (options.json)
+    context.out << nlohmann::ordered_json{{"name", options.name}, {"steps", options.steps}}.dump(2) << '\n';
+  else
+    context.out << options.name << ": " << options.steps << " step(s)\n";
   return kExitOk;
 }
 
@@ -76,6 +81,7 @@ const CommandRegistration registration{
       whole_number(app.add_option("--warm-up-steps", options->warm_up_steps, "steps before them")
                        ->capture_default_str(),
                    0, most);
+      app.add_flag("--json", options->json, "one JSON object");
       add_kernel_options(app, options->kernel);
       return [options](Context& context) { return step(*options, context); };
     }};

@@ -180,6 +180,11 @@ int run(Options options, Context& context) {
   const Dataset data = load_dataset(options.network.dataset, settings.kernel.dataset);
   const std::unique_ptr<Trainee> trainee =
       make_trainee(options.backend, network, data, settings.kernel, options.adam);
+  if (const std::string reason = substitution(settings.kernel, trainee->facts()); !reason.empty())
+    throw UsageError("train: " + reason);
+  if (options.kernel.threads > 0 && trainee->facts().at("threads") != std::to_string(options.kernel.threads))
+    throw UsageError(fmt::format("train: --threads {} was asked for, this backend runs {}",
+                                 options.kernel.threads, trainee->facts().at("threads")));
   options.power.config = read_meter_config(options.meter_config);
   RecordFile file(options.out.empty() ? default_output(settings.machine.host) : options.out);
   PowerSession power(options.power);

@@ -58,58 +58,87 @@ Benchmark stream_near(const std::string& operation, std::int64_t bytes, bool all
   return nearest;
 }
 
-}  // namespace
+constexpr const char* kOperations[] = {"read", "copy", "triad"};
 
-Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock) {
-  RunOptions options = asked;
-  const Hierarchy& hierarchy = options.hierarchy;
-  options.threads = options.threads > 0 ? options.threads : hierarchy.cores;
-  options.isa.clear();  // the machine's peak, whatever the kernels were told to use
+/// @param options threads > 0
+Peaks unmeasured(const RunOptions& options) {
   Peaks peaks;
-  for (const CacheLevel& level : hierarchy.levels) {
+  for (const CacheLevel& level : options.hierarchy.levels) {
     const int instances =
         (options.threads + std::max(1, level.shared_by_cores) - 1) / std::max(1, level.shared_by_cores);
     peaks.levels.push_back({level.name, level.capacity_bytes * instances, 0});
   }
   peaks.levels.push_back({"memory", kUnlimited, 0});
+  return peaks;
+}
 
-  const char* const operations[] = {"read", "copy", "triad"};
-  const double share_s = seconds / static_cast<double>(1 + peaks.levels.size() * std::size(operations));
+RunOptions for_peaks(RunOptions options) {
+  options.threads = options.threads > 0 ? options.threads : options.hierarchy.cores;
+  options.isa.clear();  // the machine's peak, whatever the kernels were told to use
+  return options;
+}
+
+double share_of(double seconds, const Peaks& peaks) {
+  return seconds / static_cast<double>(1 + peaks.levels.size() * std::size(kOperations));
+}
+
+void measure_flops(Peaks& peaks, const RunOptions& options, double share_s, Clock& clock) {
   family("cpu/fma").enumerate(options, [&](const Benchmark& benchmark) {
     // "/one" keeps to one thread, whatever is asked for
     if (benchmark.unavailable.empty() && !benchmark.name.ends_with("/one"))
       peaks.flops_per_s =
           std::max(peaks.flops_per_s, best_rates(benchmark, options, share_s, clock).flops_per_s);
   });
+}
+
+void measure_level(Peaks& peaks, std::size_t which, const RunOptions& options, double share_s, Clock& clock) {
   const std::int64_t largest_cache =
       peaks.levels.size() > 1 ? peaks.levels[peaks.levels.size() - 2].capacity_bytes : 1 << 26;
-  for (Bandwidth& level : peaks.levels) {
-    // half a cache is surely inside it, four times the last one surely outside
-    const std::int64_t bytes =
-        level.capacity_bytes == kUnlimited ? 4 * largest_cache : level.capacity_bytes / 2;
-    for (const char* operation : operations) {
-      const Benchmark probe = stream_near(operation, bytes, options.threads > 1, options);
-      level.bytes_per_s = std::max(level.bytes_per_s, best_rates(probe, options, share_s, clock).bytes_per_s);
-    }
+  Bandwidth& level = peaks.levels[which];
+  // half a cache is surely inside it, four times the last one surely outside
+  const std::int64_t bytes =
+      level.capacity_bytes == kUnlimited ? 4 * largest_cache : level.capacity_bytes / 2;
+  for (const char* operation : kOperations) {
+    const Benchmark probe = stream_near(operation, bytes, options.threads > 1, options);
+    level.bytes_per_s = std::max(level.bytes_per_s, best_rates(probe, options, share_s, clock).bytes_per_s);
   }
+}
+
+/// The first level that holds so much.
+std::size_t level_of(const Peaks& peaks, std::int64_t footprint_bytes) {
+  std::size_t which = 0;
+  while (which + 1 < peaks.levels.size() && footprint_bytes > peaks.levels[which].capacity_bytes) ++which;
+  return which;
+}
+
+}  // namespace
+
+Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock) {
+  const RunOptions options = for_peaks(asked);
+  Peaks peaks = unmeasured(options);
+  const double share_s = share_of(seconds, peaks);
+  measure_flops(peaks, options, share_s, clock);
+  for (std::size_t level = 0; level < peaks.levels.size(); ++level)
+    measure_level(peaks, level, options, share_s, clock);
   return peaks;
 }
 
-const Peaks& PeaksOnDemand::of(int threads) {
-  const auto found = known_.find(threads);
-  if (found != known_.end()) return found->second;
+const Peaks& PeaksOnDemand::of(int threads, std::int64_t footprint_bytes) {
   RunOptions options = options_;
   options.threads = threads;
-  return known_.emplace(threads, measure_peaks(options, seconds_, clock_)).first->second;
+  options = for_peaks(options);
+  auto [found, fresh] = known_.try_emplace(threads, unmeasured(options));
+  Peaks& peaks = found->second;
+  const double share_s = share_of(seconds_, peaks);
+  if (fresh) measure_flops(peaks, options, share_s, clock_);
+  const std::size_t level = level_of(peaks, footprint_bytes);
+  if (!(peaks.levels[level].bytes_per_s > 0)) measure_level(peaks, level, options, share_s, clock_);
+  return peaks;
 }
 
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks) {
-  double bytes_per_s = 0;
-  for (const Bandwidth& level : peaks.levels)
-    if (footprint_bytes <= level.capacity_bytes) {
-      bytes_per_s = level.bytes_per_s;
-      break;
-    }
+  if (peaks.levels.empty()) return std::numeric_limits<double>::quiet_NaN();
+  const double bytes_per_s = peaks.levels[level_of(peaks, footprint_bytes)].bytes_per_s;
   if (!(peaks.flops_per_s > 0) || !(bytes_per_s > 0)) return std::numeric_limits<double>::quiet_NaN();
   return std::max(static_cast<double>(cost.flops()) / peaks.flops_per_s,
                   static_cast<double>(cost.compulsory_bytes()) / bytes_per_s);

@@ -28,14 +28,16 @@ struct Peaks {
 /// Errors: std::runtime_error when a probe's own check fails.
 Peaks measure_peaks(const RunOptions& options, double seconds, Clock& clock);
 
-/// Measures the peaks of a number of threads when they are first asked for, and keeps them.
+/// Measures the peaks of a number of threads when they are first asked for, and keeps them. Of the levels
+/// only those that something lies in: the probes of a large last cache and of memory take seconds to set up.
 class PeaksOnDemand {
  public:
   /// @param seconds for one number of threads
   PeaksOnDemand(RunOptions options, double seconds, Clock& clock)
       : options_(std::move(options)), seconds_(seconds), clock_(clock) {}
   /// Errors: as measure_peaks.
-  const Peaks& of(int threads);
+  /// @return with the bandwidth of the level that holds `footprint_bytes`; that of others may be missing
+  const Peaks& of(int threads, std::int64_t footprint_bytes);
 
  private:
   RunOptions options_;

@@ -44,7 +44,8 @@ std::vector<Column> identity_columns() {
       {"commit", T, "", "git commit", "Of the program; +modified when the tree was not clean."},
       {"compiler", T, "", "compiler", "Name and version."},
       {"compiler_flags", T, "", "compiler flags",
-       "Of the harness; micro-kernel files add their instruction set."},
+       "Of the harness, and after \"kernels:\" what the kernels of the row's instruction set were given "
+       "besides."},
       {"host", T, "", "host", "Name of the machine (of the Slurm node inside a job)."},
       {"machine_row", I, "1", "machine", "Row of /machine that describes the host.", "", "machine"},
       {"started_utc", T, "", "start", "Start of the window, ISO 8601, UTC."},

@@ -47,6 +47,22 @@ std::string schema_markdown() {
   return text;
 }
 
+nlohmann::ordered_json schema_json() {
+  nlohmann::ordered_json tables;
+  for (const Table* table : all_tables()) {
+    nlohmann::ordered_json columns;
+    for (const Column& column : table->columns())
+      columns[column.name] = {{"type", type_name(column.type)},
+                              {"unit", column.unit},
+                              {"provenance", column.provenance},
+                              {"long_name", column.long_name},
+                              {"description", column.description}};
+    tables[table->group()] = {
+        {"dimension", table->dimension()}, {"description", table->description()}, {"columns", columns}};
+  }
+  return tables;
+}
+
 std::string with_schema(const std::string& document) {
   const std::size_t begin = document.find(kBegin), end = document.find(kEnd);
   if (begin == std::string::npos || end == std::string::npos || end < begin)

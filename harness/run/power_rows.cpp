@@ -183,7 +183,12 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
   row.set("energy_meters", headline.meters);
   row.set("energy_quality", flags_text(flags));
   row.set("energy_above_idle_quality", flags_text(headline.net.flags | exceeds));
-  row.set("energy_reason", headline.gross.reason);
+  // whatever flags the run also says which meter, and why
+  row.set("energy_reason", !headline.gross.reason.empty() ? headline.gross.reason
+                           : exceeds != 0                 ? rest->gross.reason
+                           : (flags & kIdleDrift) != 0
+                               ? headline.meters + ": the idle power before and after differ by more than 2 %"
+                               : "");
   row.set("energy_updates", headline.gross.distinct_updates);
   if (!measured) return headline.parts;
   int level = 0;

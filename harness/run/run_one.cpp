@@ -48,12 +48,27 @@ void set_identity(Row& row, const Benchmark& benchmark, const RunSettings& setti
   row.set("command", settings.command);
   row.set("commit", build.commit);
   row.set("compiler", build.compiler);
-  row.set("compiler_flags", build.compiler_flags);
+  row.set("compiler_flags", build.compiler_flags);  // until it is known what the kernel runs
   row.set("host", settings.machine.host);
   row.set("window_target_s", settings.protocol.window_s);
 }
 
 }  // namespace
+
+std::string substitution(const RunOptions& asked, const std::map<std::string, std::string>& facts) {
+  const auto fact = [&](const char* name) {
+    const auto found = facts.find(name);
+    return found == facts.end() ? std::string() : found->second;
+  };
+  const std::string isa = fact("isa"), algorithm = fact("algorithm");
+  if (!asked.isa.empty() && isa != asked.isa)
+    return fmt::format("--isa {} was asked for, this benchmark runs {} only", asked.isa, isa);
+  // what follows the first word is how it was tuned
+  if (!asked.algorithm.empty() && algorithm.substr(0, algorithm.find(' ')) != asked.algorithm)
+    return fmt::format("--algorithm {} was asked for, this benchmark runs {}", asked.algorithm,
+                       algorithm.empty() ? "the only one it has" : algorithm);
+  return "";
+}
 
 void set_facts(Row& row, const std::map<std::string, std::string>& facts) {
   for (const auto& [name, value] : facts) {
@@ -62,6 +77,7 @@ void set_facts(Row& row, const std::map<std::string, std::string>& facts) {
     else if (name == "isa" || name == "algorithm" || name == "device" || name == "device_uuid" ||
              name == "dataset_source" || name == "dataset_checksum")
       row.set(name, value);
+    if (name == "isa") row.set("compiler_flags", compiler_flags_of(value));
   }
 }
 
@@ -183,7 +199,8 @@ void set_floor(Row& row, const Cost& cost, const RunSettings& settings) {
       family.ends_with("/fma") || family.ends_with("/stream") || family.ends_with("/chase"))
     return;
   const double least_s =
-      floor_s(cost, cost.compulsory_bytes(), settings.peaks->of(static_cast<int>(row.integer("threads"))));
+      floor_s(cost, cost.compulsory_bytes(),
+              settings.peaks->of(static_cast<int>(row.integer("threads")), cost.compulsory_bytes()));
   if (!(least_s > 0)) return;
   row.set("floor_s", least_s);
   row.set("floor_ratio", row.real("step_s") / least_s);
@@ -198,23 +215,6 @@ std::function<bool()> more_for_energy(const RunSettings& settings) {
     return system_clock().monotonic_s() - begin_s < settings.power->least_window_s() ||
            settings.power->relative_uncertainty() > settings.energy_target;
   };
-}
-
-/// Why what runs is not what was asked for; "" when it is. Kernels refuse what they know they cannot do; one
-/// that does not look at an option must not run under its name.
-std::string substitution(const RunOptions& asked, const std::map<std::string, std::string>& facts) {
-  const auto fact = [&](const char* name) {
-    const auto found = facts.find(name);
-    return found == facts.end() ? std::string() : found->second;
-  };
-  const std::string isa = fact("isa"), algorithm = fact("algorithm");
-  if (!asked.isa.empty() && isa != asked.isa)
-    return fmt::format("--isa {} was asked for, this benchmark runs {} only", asked.isa, isa);
-  // what follows the first word is how it was tuned
-  if (!asked.algorithm.empty() && algorithm.substr(0, algorithm.find(' ')) != asked.algorithm)
-    return fmt::format("--algorithm {} was asked for, this benchmark runs {}", asked.algorithm,
-                       algorithm.empty() ? "the only one it has" : algorithm);
-  return "";
 }
 
 /// Set up, prove, warm up, time. Throws whatever the kernel throws.
@@ -249,13 +249,13 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
                           : check.detail);
     return;
   }
-  row.set("binding", thread_binding());  // now that the kernel's threads are there
   PowerSession* power = settings.power.get();
   if (power != nullptr) {
     row.set("idle_s", power->idle_s());
     power->be_idle(power->idle_s());
   }
   const WarmUp warm = warm_up(*kernel, settings.protocol, clock);
+  row.set("binding", thread_binding());  // now that all of the kernel's threads are there
   const bool simulate = settings.simulate && settings.simulate(benchmark, cost);
   CounterSession counters(settings.counters, counter_request(benchmark, settings, simulate));
   CounterObserver counter_observer(counters);

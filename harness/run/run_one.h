@@ -56,6 +56,10 @@ Row machine_row(const Machine& machine);
 /// Everything that is known before the kernel exists; the start is now.
 Record begin_record(const Benchmark& benchmark, const RunSettings& settings, const RunPlace& place,
                     Clock& clock);
+/// Why what runs is not what was asked for; "" when it is. Kernels refuse what they know they cannot do; one
+/// that does not look at an option must not run under its name.
+/// @param facts as Kernel::facts
+std::string substitution(const RunOptions& asked, const std::map<std::string, std::string>& facts);
 /// @param facts as Kernel::facts
 void set_facts(Row& row, const std::map<std::string, std::string>& facts);
 void set_cost(Row& row, const Cost& cost, const RunSettings& settings);

@@ -70,8 +70,8 @@ for group in "$@"; do
     build) libraries benchmark papi hdf5 hwloc CLI11 nlohmann_json fmt eigen3 zlib libcrypto ;;
     data) command -v wget >/dev/null 2>&1 || programs curl ;;
     test) libraries gtest gmock
-          programs ncdump snmpd
-          modules xarray netCDF4 h5netcdf scipy ;;
+          programs snmpd
+          modules scipy ;;
     lint) programs clang clang-format clang-tidy shellcheck ;;
   esac
 done

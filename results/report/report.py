@@ -62,6 +62,7 @@ def main(argv):
     parser.add_argument("--figures", help="folder for the SVG and PNG files")
     parser.add_argument("--advice", help="JSON: what the files' models advise")
     parser.add_argument("--only", action="append", help="a figure's name; may be given again")
+    parser.add_argument("--json", action="store_true", help="say what was drawn as one JSON object")
     parser.add_argument("--flagged-energies", action="store_true",
                         help="show energies with quality flags as well")
     options = parser.parse_args(argv)
@@ -83,12 +84,13 @@ def main(argv):
         modules = [module for module in modules if module.NAME in options.only]
     sources = ", ".join(f"{os.path.basename(path)} sha256:{hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]}"
                         for path in options.files)
-    sections = []
+    sections, without = [], {}
     for module in modules:
         try:
             figure, caption, provenance = module.draw(results)
         except NotHere as reason:
             sections.append(page.missing(module.NAME, module.TITLE, str(reason)))
+            without[module.NAME] = str(reason)
             continue
         stamp(figure, provenance, sources)
         images = render(figure, options.figures, module.NAME)
@@ -99,8 +101,11 @@ def main(argv):
     temporary = pathlib.Path(options.out).with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, options.out)
-    drawn = sum('class="missing"' not in section for section in sections)
-    print(f"{options.out}: {drawn} figures, {len(sections) - drawn} without data"
+    drawn = [module.NAME for module in modules if module.NAME not in without]
+    if options.json:
+        print(json.dumps({"page": options.out, "figures": drawn, "without_data": without}, indent=2))
+        return
+    print(f"{options.out}: {len(drawn)} figures, {len(without)} without data"
           + (f"; SVG and PNG in {options.figures}" if options.figures else ""))
 
 

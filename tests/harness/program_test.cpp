@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
+#include <sstream>
 
+#include "harness/record/table.h"
 #include "tests/harness/program.h"
 #include "tests/support/temporary_folder.h"
 
@@ -12,6 +15,7 @@ namespace mlpwatt::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 struct WrongCall {
@@ -233,7 +237,7 @@ TEST(Program, HelpAndVersionAreNotErrors) {
 TEST(Program, CommandLineCanBeTypedAgain) {
   std::ostringstream sink;
   const Context context{sink, sink, {"run", "--filter", "^a (b|c)$", "--out", "it's.h5"}};
-  EXPECT_EQ(context.command_line(), "mlpwatt run --filter '^a (b|c)$' --out 'it'\\''s.h5'");
+  EXPECT_THAT(context.command_line(), EndsWith("mlpwatt run --filter '^a (b|c)$' --out 'it'\\''s.h5'"));
 }
 
 TEST(Program, NetworkAsJson) {
@@ -299,6 +303,31 @@ TEST(Program, InfoTakesAMeterConfiguration) {
   const Outcome nowhere = run({"info", "--meter-config", folder.path("none.json")});
   EXPECT_EQ(nowhere.status, 2);
   EXPECT_THAT(nowhere.err, HasSubstr("none.json"));
+}
+
+TEST(Program, EveryCommandHasJson) {
+  for (const Command& command : commands())
+    EXPECT_THAT(run({command.name, "--help"}).out, HasSubstr("--json")) << command.name;
+}
+
+TEST(Program, TheSchemaAsJsonHasEveryColumn) {
+  const Outcome outcome = run({"schema", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const nlohmann::json tables = outcome.json();
+  for (const Table* table : all_tables()) {
+    EXPECT_EQ(tables[table->group()]["dimension"], table->dimension());
+    EXPECT_EQ(tables[table->group()]["columns"].size(), table->columns().size()) << table->group();
+  }
+  EXPECT_EQ(tables["runs"]["columns"]["step_s"]["unit"], "s");
+  EXPECT_EQ(run({"schema", "--json", "--within", "x"}).status, 2);
+}
+
+TEST(Program, WhatTheEnvironmentDecidesIsPartOfTheCommand) {
+  ASSERT_EQ(setenv("MLPWATT_DATA", "/data sets", 1), 0);
+  std::ostringstream out, err;
+  EXPECT_THAT((Context{out, err, {"run", "--quick"}}.command_line()),
+              HasSubstr("MLPWATT_DATA='/data sets' mlpwatt run --quick"));
+  unsetenv("MLPWATT_DATA");
 }
 
 TEST(Program, ListAsJsonIsComplete) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <cmath>
 #include <filesystem>
@@ -105,11 +106,15 @@ TEST_F(RunCommand, ARowSaysAllThatIsNeededToRepeatIt) {
   EXPECT_EQ(row.integer("order_seed"), 5);
   EXPECT_EQ(row.integer("order_index"), 0);
   EXPECT_EQ(row.integer("repetition"), 0);
-  EXPECT_EQ(row.text("command"), "mlpwatt run --filter " + kFma + " --out " + file() +
-                                     " --window-s 0.01 --counters none --threads 1 --seed 7 --order-seed 5");
+  EXPECT_THAT(row.text("command"),
+              ::testing::EndsWith("mlpwatt run --filter " + kFma + " --out " + file() +
+                                  " --window-s 0.01 --counters none --threads 1 --seed 7 --order-seed 5"));
   EXPECT_EQ(row.text("commit"), build_facts().commit);
   EXPECT_EQ(row.text("compiler"), build_facts().compiler);
-  EXPECT_EQ(row.text("compiler_flags"), build_facts().compiler_flags);
+  EXPECT_EQ(row.text("compiler_flags"), compiler_flags_of(row.text("isa")));
+#if defined(__x86_64__)
+  EXPECT_THAT(row.text("compiler_flags"), HasSubstr("; kernels: -O3"));
+#endif
   EXPECT_THAT(row.text("started_utc"), MatchesRegex("20[0-9-]+T[0-9:]+\\.[0-9]+Z"));
   EXPECT_EQ(row.text("status"), "ok");
   EXPECT_EQ(row.text("reason"), "");
@@ -137,6 +142,16 @@ TEST_F(RunCommand, ARowSaysAllThatIsNeededToRepeatIt) {
   EXPECT_NE(machine.text("host"), "");
   EXPECT_EQ(machine.integer("cores"), read_machine().hierarchy.cores);
   EXPECT_THAT(Reader(file()).problems(), IsEmpty());
+}
+
+TEST_F(RunCommand, ATeamsBindingIsThatOfAllItsThreads) {
+  cpu_set_t allowed;  // a team of an earlier test may have left this thread on one of them
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) CPU_SET(cpu, &allowed);
+  ASSERT_EQ(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+  ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  if (CPU_COUNT(&allowed) < 2) GTEST_SKIP() << "one processor";
+  ASSERT_EQ(run_filter("cpu/fma/generic", {"--threads", "2"}).status, 0);
+  EXPECT_THAT(rows().at(0).text("binding"), ::testing::ContainsRegex("cpus=[0-9]+[-,][0-9]+"));
 }
 
 TEST_F(RunCommand, ATrainingRowNamesItsNetworkAndItsData) {

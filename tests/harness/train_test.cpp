@@ -160,6 +160,25 @@ TEST(TrainCommand, TargetReachedOrMissedOrDiverged) {
   EXPECT_EQ(read_file(file).rows(runs_table()).back().text("status"), "failed");
 }
 
+TEST(TrainCommand, ABackendDoesNotRunUnderAnothersName) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> reference{"train",     "--dataset", "wine_quality_white",
+                                           "--shape",   "rectangle", "--size",
+                                           "256",       "--depth",   "2",
+                                           "--epochs",  "1",         "--backend",
+                                           "reference", "--out",     folder.path("x.h5")};
+  for (const auto& [option, value] :
+       {std::pair{"--isa", "generic"}, {"--algorithm", "fused"}, {"--threads", "2"}}) {
+    std::vector<std::string> args = reference;
+    args.insert(args.end(), {option, value});
+    const Outcome outcome = run(args);
+    EXPECT_EQ(outcome.status, 2) << option;
+    EXPECT_THAT(outcome.err, ::testing::HasSubstr(std::string(option) + " " + value + " was asked for"));
+    EXPECT_FALSE(std::filesystem::exists(folder.path("x.h5")));
+  }
+  EXPECT_EQ(run(reference).status, 0);
+}
+
 TEST(TrainCommand, WrongWordsEndInOneLine) {
   const TemporaryFolder folder;
   for (const auto& [more, said] : std::vector<std::pair<std::vector<std::string>, std::string>>{

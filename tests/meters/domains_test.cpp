@@ -68,6 +68,27 @@ TEST(RestOfNode, MayBeNegativeWithinItsErrorOnly) {
   EXPECT_THAT(wrong.gross.reason, HasSubstr("bmc: the domains inside the node add up to more"));
 }
 
+TEST(RestOfNode, APartThatTwoMetersShowIsTakenOffOnce) {
+  // a Cray node of 400 J, RAPL readable beside its own counters
+  std::vector<ChannelEnergy> energies{energy_of("node", 400, 2),    energy_of("cpu", 200, 3),
+                                      energy_of("memory", 50, 2),   energy_of("accel0", 90, 2),
+                                      energy_of("package0", 99, 1), energy_of("package1", 98, 1),
+                                      energy_of("dram0", 49, 1),    energy_of("gpu:GPU-1", 88, 1)};
+  for (std::size_t i = 0; i < energies.size(); ++i)
+    energies[i].meter = i < 4 ? "pm_counters" : i < 7 ? "powercap" : "nvml";
+  auto rest = rest_of_node(energies);
+  ASSERT_TRUE(rest);
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 400 - 99 - 98 - 49 - 88) << "the more certain meters";
+  EXPECT_EQ(flags_text(rest->gross.flags), "ok");
+  energies[5].gross.flags |= kStuck;
+  rest = rest_of_node(energies);
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 400 - 200 - 49 - 88) << "the processors' other meter";
+  energies.erase(energies.begin());
+  const auto total = total_energy(energies, Provenance::kMeasured);
+  ASSERT_TRUE(total);
+  EXPECT_EQ(total->domains, "cpu+dram0+gpu:GPU-1") << "without a node";
+}
+
 TEST(RestOfNode, NeedsANodeAndSomethingInsideIt) {
   EXPECT_FALSE(rest_of_node({energy_of("node", 1000)}));
   EXPECT_FALSE(rest_of_node({energy_of("package0", 300), energy_of("package1", 200)}));
