@@ -80,8 +80,8 @@ std::string quoted(const std::string& argument) {
 std::string Context::command_line() const {
   std::string line;
   // What chooses or directs as an option would; nothing that may hold a credential.
-  for (const char* name : {"BENCHMARK_FILTER", "MLPWATT_ISA", "MLPWATT_DATA", "MLPWATT_METERS",
-                           "MLPWATT_PEERS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES"})
+  for (const char* name :
+       {"BENCHMARK_FILTER", "MLPWATT_ISA", "MLPWATT_DATA", "MLPWATT_METERS", "MLPWATT_PEERS"})
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0')
       line += std::string(name) + "=" + quoted(value) + " ";
   line += "mlpwatt";
