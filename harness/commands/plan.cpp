@@ -232,11 +232,13 @@ const CommandRegistration registration{
                          "a window ends when the 95 % interval of the step time is within +- this share")
               ->capture_default_str(),
           0, 1);
-      real_number(app.add_option("--energy-target", plan_options.energy_target,
-                                 "and when the energy's relative standard uncertainty is below this; 0 = "
-                                 "whatever it is")
-                      ->capture_default_str(),
-                  0, 1);
+      real_number(
+          app.add_option(
+                 "--energy-target", plan_options.energy_target,
+                 "and when the random part of the energy's relative standard uncertainty is below this; 0 = "
+                 "whatever it is")
+              ->capture_default_str(),
+          0, 1);
       whole_number(app.add_option("--seed", plan_options.seed,
                                   "of the sample, initial weights, splits, synthetic values")
                        ->capture_default_str(),

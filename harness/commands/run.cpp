@@ -239,7 +239,9 @@ const CommandRegistration registration{
              "the slowest meter)")
           ->check(CLI::NonNegativeNumber);
       app.add_option("--energy-target", options->energy_target,
-                     "a window goes on until the energy's relative standard uncertainty is below this, or up "
+                     "a window goes on until the random part of the energy's relative standard uncertainty "
+                     "(what more time "
+                     "makes smaller; the meter's accuracy class is not) is below this, or up "
                      "to --max-window-s; 0 = never")
           ->capture_default_str()
           ->check(CLI::Range(0.0, 1.0));

@@ -23,7 +23,7 @@ namespace mlpwatt {
 struct CounterName {
   std::string name;         ///< "l1_miss": stem of the column
   std::string unit;         ///< "1", "B" or "s"
-  std::string description;  ///< one line for `mlpwatt list --counters` and the file's long_name
+  std::string description;  ///< one line, the file's long_name
   bool share = false;       ///< a part of a whole, not a count: the same for one step as for many
 };
 
