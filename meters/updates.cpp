@@ -187,7 +187,9 @@ class Sifter {
   /// Makes `value` joules since the first reading. False: the reading is put aside.
   bool unwrap(const Reading& reading, double& value) {
     const double elapsed_s = reading.monotonic_s - last_read_s_;
-    const double seconds = elapsed_s + std::max(kLateUpdate_s, result_.period_s);
+    // Since it last moved, not since it was last read: one that stood and then catches up has counted all
+    // along (the stand is flagged as such).
+    const double seconds = reading.monotonic_s - last_update_s_ + std::max(kLateUpdate_s, result_.period_s);
     double gain = value - *last_raw_;
     const bool wrapped = gain < 0 && series_.channel.wrap_j > 0;
     if (wrapped) gain += series_.channel.wrap_j;

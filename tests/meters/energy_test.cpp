@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <limits>
 
 #include "tests/meters/waveform.h"
@@ -235,6 +237,18 @@ TEST(Faults, AFrozenReadingIsStuck) {
   for (Reading& reading : series.readings)
     if (reading.monotonic_s > 9) reading.value = 900;
   EXPECT_EQ(flags_of_energy(series), "stuck");
+}
+
+TEST(Faults, ACounterThatStoodAndCatchesUpIsStuckNotBegunAnew) {
+  const Instrument rapl{.kind = kCounter, .period_s = 0.001, .quantum = 61e-6};
+  Series series = rapl.play(Waveform::constant(100), 0.05, 0, 20);
+  const auto stood = std::find_if(series.readings.begin(), series.readings.end(),
+                                  [](const Reading& reading) { return reading.monotonic_s > 8; });
+  for (auto reading = stood; reading->monotonic_s < 10; ++reading) reading->value = stood->value;
+  const Energy energy = integrate(series, {5, 15});
+  EXPECT_EQ(flags_text(energy.flags), "stuck");
+  EXPECT_THAT(energy.reason, HasSubstr("has not moved for"));
+  EXPECT_NEAR(energy.joules, 1000, 10) << "it has counted all along";
 }
 
 TEST(Faults, WholeWattsMayRepeatUnderASteadyLoadButNotFromIdleIntoIt) {
