@@ -174,61 +174,118 @@ TEST(Mlp, WideNetworksFollowTheReference) {
   EXPECT_TRUE(turned_by_rows);
 }
 
-/// Both kernels of the weight gradient against sums in double, every row and column of the tail; what lies
-/// beyond the gradient stays as it was.
+/// Floats in [-1, 1), or whole numbers of which float32 holds every sum here exactly.
+void fill(std::vector<float>& values, bool whole, std::mt19937_64& random) {
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  for (float& x : values)
+    x = whole ? static_cast<float>(static_cast<int>(random() % 7) - 3) : uniform(random);
+}
+
+/// Both kernels of the weight gradient against sums in double, to the bit for whole numbers, every row and
+/// column of the tail; what lies beyond the gradient stays as it was.
 TEST(FusedKernels, BothWeightGradientsAreTheSumOverTheBatch) {
   std::mt19937_64 random(3);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  for (const Isa isa : available_isas()) {
-    const FusedKernels& kernels = fused_kernels(isa);
-    const int lanes = kernels.lanes;
-    for (const int inputs : {1, lanes / 4, lanes / 2 + 1, lanes - 1, lanes, 2 * lanes + 3, 131})
-      for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1, 110})
-        for (const bool turned : {false, true}) {
-          const int panels = 3, rows = panels * lanes, in_rows = inputs + 2, delta_rows = outputs + 1;
-          const int gradient_row = inputs + 5;
-          std::vector<float> in(panels * in_rows * lanes), delta(panels * delta_rows * lanes);
-          for (float& x : in) x = uniform(random);
-          for (float& x : delta) x = uniform(random);
-          std::vector<float> gradient(outputs * gradient_row, 7), bias(outputs, 7);
-          PanelGradient work{};
-          work.inputs = inputs, work.outputs = outputs, work.panels = panels;
-          work.delta = delta.data(), work.delta_stride = delta_rows * lanes;
-          work.in = in.data(), work.in_stride = in_rows * lanes;
-          work.gradient = gradient.data(), work.gradient_row = gradient_row;
-          work.bias_gradient = bias.data();
-          for (const bool accumulate : {false, true}) {
-            work.accumulate = accumulate;
-            if (turned) {
-              std::vector<float> scratch(kernels.turned_floats(inputs, panels), 9);
-              kernels.turn_inputs(work, scratch.data());
-              kernels.outer_gradient(work, scratch.data());
-            } else {
-              kernels.weight_gradient(work);
+  for (const bool whole : {true, false})
+    for (const Isa isa : available_isas()) {
+      const FusedKernels& kernels = fused_kernels(isa);
+      const int lanes = kernels.lanes;
+      for (const int inputs : {1, lanes / 4, lanes / 2 + 1, lanes - 1, lanes, 2 * lanes + 3, 131})
+        for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1, 110})
+          for (const bool turned : {false, true}) {
+            const int panels = 3, rows = panels * lanes, in_rows = inputs + 2, delta_rows = outputs + 1;
+            const int gradient_row = inputs + 5;
+            std::vector<float> in(panels * in_rows * lanes), delta(panels * delta_rows * lanes);
+            fill(in, whole, random);
+            fill(delta, whole, random);
+            const double tolerance = whole ? 0 : 1e-5 * rows;
+            std::vector<float> gradient(outputs * gradient_row, 7), bias(outputs, 7);
+            PanelGradient work{};
+            work.inputs = inputs, work.outputs = outputs, work.panels = panels;
+            work.delta = delta.data(), work.delta_stride = delta_rows * lanes;
+            work.in = in.data(), work.in_stride = in_rows * lanes;
+            work.gradient = gradient.data(), work.gradient_row = gradient_row;
+            work.bias_gradient = bias.data();
+            for (const bool accumulate : {false, true}) {
+              work.accumulate = accumulate;
+              if (turned) {
+                std::vector<float> scratch(kernels.turned_floats(inputs, panels), 9);
+                kernels.turn_inputs(work, scratch.data());
+                kernels.outer_gradient(work, scratch.data());
+              } else {
+                kernels.weight_gradient(work);
+              }
             }
-          }
-          const auto cell = [&](const std::vector<float>& x, int stride, int feature, int row) {
-            return double{x[row / lanes * stride + feature * lanes + row % lanes]};
-          };
-          const std::string what = isa_name(isa) + (turned ? " turned " : " ") + std::to_string(inputs) +
-                                   " x " + std::to_string(outputs);
-          for (int o = 0; o < outputs; ++o) {
-            double sum = 0;
-            for (int r = 0; r < rows; ++r) sum += cell(delta, delta_rows * lanes, o, r);
-            EXPECT_NEAR(bias[o], 2 * sum, 1e-5 * rows) << what;
-            for (int i = 0; i < gradient_row; ++i) {
-              double product = 0;
-              for (int r = 0; r < rows && i < inputs; ++r)
-                product += cell(delta, delta_rows * lanes, o, r) * cell(in, in_rows * lanes, i, r);
-              const float got = gradient[o * gradient_row + i];
-              ASSERT_TRUE(std::fabs(got - (i < inputs ? 2 * product : 7)) <= 1e-5 * rows)
-                  << what << " at " << o << ',' << i << ": " << got;
+            const auto cell = [&](const std::vector<float>& x, int stride, int feature, int row) {
+              return double{x[row / lanes * stride + feature * lanes + row % lanes]};
+            };
+            const std::string what = isa_name(isa) + (turned ? " turned " : " ") + std::to_string(inputs) +
+                                     " x " + std::to_string(outputs);
+            for (int o = 0; o < outputs; ++o) {
+              double sum = 0;
+              for (int r = 0; r < rows; ++r) sum += cell(delta, delta_rows * lanes, o, r);
+              EXPECT_NEAR(bias[o], 2 * sum, tolerance) << what;
+              for (int i = 0; i < gradient_row; ++i) {
+                double product = 0;
+                for (int r = 0; r < rows && i < inputs; ++r)
+                  product += cell(delta, delta_rows * lanes, o, r) * cell(in, in_rows * lanes, i, r);
+                const float got = gradient[o * gradient_row + i];
+                ASSERT_TRUE(std::fabs(got - (i < inputs ? 2 * product : 7)) <= tolerance)
+                    << what << " at " << o << ',' << i << ": " << got;
+              }
             }
+            work.bias_gradient = nullptr;  // not wanted: not written
+            if (!turned) kernels.weight_gradient(work);
           }
-          work.bias_gradient = nullptr;  // not wanted: not written
-          if (!turned) kernels.weight_gradient(work);
-        }
-  }
+    }
+}
+
+/// The input gradient against sums in double, to the bit for whole numbers: masked, with and without the
+/// residual's own gradient, panels in groups and weights in blocks.
+TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
+  std::mt19937_64 random(5);
+  for (const bool whole : {true, false})
+    for (const Isa isa : available_isas()) {
+      const FusedKernels& kernels = fused_kernels(isa);
+      const int lanes = kernels.lanes, tile = kernels.rows;
+      for (const auto& [inputs, outputs] : std::vector<std::pair<int, int>>{
+               {1, 1}, {tile, 2}, {tile + 1, lanes + 1}, {2 * tile - 1, 131}, {70, 3}, {33, 33}, {300, 300}})
+        for (const int panels : {1, 3})
+          for (const int block_bytes : {1 << 10, 1 << 20})
+            for (const bool residual : {false, true}) {
+              if (residual && inputs != outputs) continue;
+              std::vector<float> weights(outputs * inputs + lanes), delta(panels * outputs * lanes),
+                  mask(panels * inputs * lanes), addend(panels * outputs * lanes);
+              for (std::vector<float>* values : {&weights, &delta, &mask, &addend})
+                fill(*values, whole, random);
+              std::vector<float> out(panels * inputs * lanes, 99), before(out);
+              PanelBackward work{};
+              work.inputs = inputs, work.outputs = outputs, work.panels = panels;
+              work.weights = weights.data(), work.weights_row = inputs;
+              work.delta = delta.data(), work.delta_stride = outputs * lanes;
+              work.out = out.data(), work.out_stride = inputs * lanes;
+              work.mask = mask.data();
+              work.addend = residual ? addend.data() : nullptr;
+              work.before = residual ? before.data() : nullptr;
+              work.weight_block_bytes = block_bytes;
+              kernels.backward(work);
+              const double tolerance = whole ? 0 : 2e-7 * (outputs + 1) * outputs;
+              for (int panel = 0; panel < panels; ++panel)
+                for (int i = 0; i < inputs; ++i)
+                  for (int lane = 0; lane < lanes; ++lane) {
+                    const int at = (panel * inputs + i) * lanes + lane;
+                    double sum = residual ? double{addend[at]} : 0.0;
+                    for (int o = 0; o < outputs; ++o)
+                      sum += double{weights[o * inputs + i]} * delta[(panel * outputs + o) * lanes + lane];
+                    const std::string what = isa_name(isa) + ' ' + std::to_string(inputs) + " <- " +
+                                             std::to_string(outputs) + " at " + std::to_string(at);
+                    if (residual) {
+                      ASSERT_TRUE(std::fabs(before[at] - sum) <= tolerance) << what << ": " << before[at];
+                    }
+                    ASSERT_TRUE(std::fabs(out[at] - (mask[at] > 0 ? sum : 0)) <= tolerance)
+                        << what << ": " << out[at] << ", " << sum;
+                  }
+            }
+    }
 }
 
 TEST(Mlp, EvaluationAgreesWithTheReferenceOnBothSplits) {
