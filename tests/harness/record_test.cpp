@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <hdf5_hl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -20,6 +22,8 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
+
+#include <optional>
 #endif
 
 namespace mlpwatt::testing {
@@ -414,20 +418,22 @@ TEST(Record, AFailedStreamLeavesTheOldFile) {
   const std::string path = folder.path("x.h5");
   write_file(path, random_contents(2, 1));
   const std::string before = bytes_of(path);
-  {
-#if defined(__SANITIZE_ADDRESS__)
-    // A file that cannot be written cannot be closed: libhdf5 keeps what it could not write for good.
-    const __lsan::ScopedDisabler kept;
-#endif
+  // In a child: a file that cannot be written cannot be closed, so libhdf5 keeps what it could not write in
+  // memory for good.
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
     const FileSizeLimit full(before.size() / 2);
-    EXPECT_THAT(error_of(path,
-                         [&] {
-                           Writer writer(path, {false, {}});
-                           writer.append(runs_table(), random_rows(runs_table(), 500, 1));
-                           writer.commit();
-                         }),
-                HasSubstr("File too large"));
+    const std::string said = error_of(path, [&] {
+      Writer writer(path, {false, {}});
+      writer.append(runs_table(), random_rows(runs_table(), 500, 1));
+      writer.commit();
+    });
+    _exit(said.find("File too large") == std::string::npos ? 1 : 0);
   }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "it was to fail with 'File too large'";
   EXPECT_EQ(bytes_of(path), before);
   EXPECT_THAT(names_in(folder.path()), ElementsAre("x.h5"));
   EXPECT_THAT(Reader(path).problems(), IsEmpty());
@@ -478,6 +484,14 @@ TEST_P(Damages, AreFound) {
   write_file(path, random_contents(6, 2));
   ASSERT_THAT(Reader(path).problems(), IsEmpty());
   edit(path, GetParam().inflict);
+#if defined(__SANITIZE_ADDRESS__)
+  // libhdf5 does not free what it holds when it follows a reference to a scale that is gone
+  std::optional<__lsan::ScopedDisabler> kept;
+  if (GetParam().label == std::string("scale_that_is_none")) {
+    H5garbage_collect();
+    kept.emplace();
+  }
+#endif
   const std::vector<std::string> problems = Reader(path).problems();
   ASSERT_FALSE(problems.empty());
   EXPECT_TRUE(problems.front().starts_with(GetParam().found)) << problems.front();
