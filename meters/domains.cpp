@@ -34,9 +34,16 @@ std::string_view part_of_node(std::string_view domain) {
   return "";
 }
 
-/// Where several meters show the same part of the node under names of their own, all of one meter's stay and
-/// the others' go: the meter with an energy of each, then with fewest flags, then with least uncertainty.
-void keep_one_meter_a_part(const std::vector<ChannelEnergy>& energies, std::vector<std::size_t>& domains) {
+/// Names of one kind count one part together: package0 and package1, whoever measures each.
+std::string kind_of_name(const std::string& domain) {
+  if (domain.starts_with("gpu:")) return "gpu:";
+  const std::size_t digits = domain.find_last_not_of("0123456789") + 1;
+  return domain.substr(0, digits) + (digits < domain.size() ? "#" : "");
+}
+
+/// Where a part of the node is shown under names of several kinds, those of one kind stay and the others go:
+/// the kind with an energy of each, then with fewest flags, then with least uncertainty.
+void keep_one_kind_a_part(const std::vector<ChannelEnergy>& energies, std::vector<std::size_t>& domains) {
   struct Shown {
     bool all = true;
     int flags = 0;
@@ -45,20 +52,21 @@ void keep_one_meter_a_part(const std::vector<ChannelEnergy>& energies, std::vect
   };
   std::map<std::string_view, std::map<std::string, Shown>> parts;
   for (const std::size_t i : domains) {
-    const std::string_view part = part_of_node(energies[i].channel.domain);
-    if (part.empty()) continue;
-    Shown& shown = parts[part][energies[i].meter];
+    const std::string& domain = energies[i].channel.domain;
+    if (part_of_node(domain).empty()) continue;
+    Shown& shown = parts[part_of_node(domain)][kind_of_name(domain)];
     shown.all = shown.all && has_energy(energies[i]);
     shown.flags += std::popcount(energies[i].gross.flags);
     if (has_energy(energies[i])) shown.uncertainty_j += energies[i].gross.uncertainty_j();
   }
   std::erase_if(domains, [&](std::size_t i) {
-    const auto found = parts.find(part_of_node(energies[i].channel.domain));
+    const std::string& domain = energies[i].channel.domain;
+    const auto found = parts.find(part_of_node(domain));
     if (found == parts.end()) return false;
     const auto best =
         std::min_element(found->second.begin(), found->second.end(),
                          [](const auto& a, const auto& b) { return a.second.rank() < b.second.rank(); });
-    return energies[i].meter != best->first;
+    return kind_of_name(domain) != best->first;
   });
 }
 
@@ -95,7 +103,7 @@ std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, P
       inside = inside || present(up);
     if (!inside) outer.push_back(i);
   }
-  keep_one_meter_a_part(energies, outer);
+  keep_one_kind_a_part(energies, outer);
   return outer;
 }
 

@@ -30,7 +30,7 @@ struct TotalEnergy {
 
 /// The channels of one provenance that no other of them contains or mirrors. Where several meters show the
 /// same domain, the one with fewest flags, then with least uncertainty; channels without energy last. Where
-/// they show the same part under different names (cpu and package0, accel0 and gpu:UUID), one meter's.
+/// a part is shown under names of different kinds (cpu and package0, accel0 and gpu:UUID), those of one kind.
 std::vector<std::size_t> top_level(const std::vector<ChannelEnergy>& energies, Provenance provenance);
 /// Their sum; nullopt when there are none. Accuracies of one meter add up, everything else in quadrature.
 std::optional<TotalEnergy> total_energy(const std::vector<ChannelEnergy>& energies, Provenance provenance);

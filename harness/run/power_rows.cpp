@@ -187,7 +187,7 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
   row.set("energy_reason", !headline.gross.reason.empty() ? headline.gross.reason
                            : exceeds != 0                 ? rest->gross.reason
                            : (flags & kIdleDrift) != 0
-                               ? headline.meters + ": the idle power before and after differ by more than 2 %"
+                               ? headline.meters + ": the idle power before and after differ"
                                : "");
   row.set("energy_updates", headline.gross.distinct_updates);
   if (!measured) return headline.parts;

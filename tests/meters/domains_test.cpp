@@ -89,6 +89,13 @@ TEST(RestOfNode, APartThatTwoMetersShowIsTakenOffOnce) {
   EXPECT_EQ(total->domains, "cpu+dram0+gpu:GPU-1") << "without a node";
 }
 
+TEST(RestOfNode, APartMayBeOfSeveralMeters) {
+  std::vector<ChannelEnergy> energies{energy_of("package0", 300), energy_of("package1", 200)};
+  energies[0].meter = "powercap";
+  energies[1].meter = "hwmon:amd_energy";
+  EXPECT_DOUBLE_EQ(total_energy(energies, Provenance::kMeasured)->gross.joules, 500);
+}
+
 TEST(RestOfNode, NeedsANodeAndSomethingInsideIt) {
   EXPECT_FALSE(rest_of_node({energy_of("node", 1000)}));
   EXPECT_FALSE(rest_of_node({energy_of("package0", 300), energy_of("package1", 200)}));
