@@ -76,14 +76,16 @@ $(BUILD)/emulated/%.o: %.cu | $(BUILD)/toolchain.mk
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
               '-DMLPWATT_KERNEL_FLAGS="$(foreach i,avx512 avx2 avx2_nofma generic,$i: $(call isa_flags,micro_$i.cpp); )"' \
+              '-DMLPWATT_NVCC="$(if $(NVCC),nvcc $(NVCC_VERSION) $(strip $(NVCC_FLAGS) $(GENCODE)))"' \
               '-DMLPWATT_SOURCE_DIR="$(CURDIR)"' '-DMLPWATT_PREFIX="$(PREFIX)"'
 $(BUILD)/harness/build_facts.o: FACT_FLAGS = $(BUILD_FACTS)
 $(BUILD)/harness/build_facts.o: $(BUILD)/build_facts.txt
 $(BUILD)/build_facts.txt: FORCE
-	@mkdir -p $(@D); echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(CURDIR) $(PREFIX)' | cmp -s - $@ || echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(CURDIR) $(PREFIX)' > $@
+	@mkdir -p $(@D); echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(NVCC) $(CURDIR) $(PREFIX)' | cmp -s - $@ || echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(NVCC) $(CURDIR) $(PREFIX)' > $@
 FORCE:
 
 ifneq ($(NVCC),)
+NVCC_VERSION = $(shell $(NVCC) --version | sed -n 's/.*, V//p')
 NVCC_FLAGS ?= -std=c++20 -O3 -lineinfo -I. -Xcompiler -fopenmp
 GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm_$(GPU_ARCH)),\
               -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
@@ -195,6 +197,10 @@ record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in und
 	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
 bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
 	@harness/setup/bundle.sh $(BUILD)
+fma-gpu stream-gpu chase-gpu gemm-gpu: need-nvcc build ## peaks, bandwidths, latencies, products of the device
+	@$(RUN) --suite --filter '^gpu/$(@:-gpu=)/' $(ARGS)
+mlp-gpu: need-nvcc build ## training steps on the device, of the networks in the suite
+	@$(RUN) --suite --filter '^gpu/mlp_train/' $(ARGS)
 need-nvcc:
 	@test -n "$(NVCC)" || { echo "make: no nvcc found; put it on PATH or say CUDA_HOME=... (and remove $(BUILD)/toolchain.mk)" >&2; exit 1; }
 .PHONY: need-nvcc

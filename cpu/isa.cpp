@@ -62,6 +62,11 @@ std::vector<Isa> available_isas() {
   return found;
 }
 
+Isa simulated_isa(const std::string& wanted) {
+  const bool generic = wanted == isa_name(Isa::kGeneric) || !runs_here(Isa::kAvx2NoFma);
+  return generic ? Isa::kGeneric : Isa::kAvx2NoFma;
+}
+
 Isa choose_isa(const std::string& wanted) {
   std::string name = wanted;
   if (name.empty())

@@ -21,6 +21,9 @@ const std::string& isa_name(Isa isa);  ///< "generic", "avx2_nofma", "avx2", "av
 std::vector<std::string> isa_names();
 /// What this machine can run, slowest first.
 std::vector<Isa> available_isas();
+/// What a processor that is interpreted (Valgrind) runs soonest, of what this machine can run: `wanted` only
+/// when that is "generic".
+Isa simulated_isa(const std::string& wanted);
 /// `wanted` if given, else $MLPWATT_ISA, else the fastest the machine has.
 /// Errors: std::invalid_argument when the name is unknown or the machine cannot run it; never another one
 /// instead.

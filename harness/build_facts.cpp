@@ -8,13 +8,15 @@ const BuildFacts& build_facts() {
 #else
   static const std::string compiler = "gcc " __VERSION__;
 #endif
-  static const BuildFacts facts{MLPWATT_COMMIT,       compiler,           MLPWATT_COMPILER_FLAGS,
-                                MLPWATT_KERNEL_FLAGS, MLPWATT_SOURCE_DIR, MLPWATT_PREFIX};
+  static const BuildFacts facts{MLPWATT_COMMIT,       compiler,     MLPWATT_COMPILER_FLAGS,
+                                MLPWATT_KERNEL_FLAGS, MLPWATT_NVCC, MLPWATT_SOURCE_DIR,
+                                MLPWATT_PREFIX};
   return facts;
 }
 
 std::string compiler_flags_of(const std::string& isa) {
   const BuildFacts& build = build_facts();
+  if (isa.starts_with("sm_") && !build.nvcc.empty()) return build.compiler_flags + "; kernels: " + build.nvcc;
   const std::string key = isa + ": ";
   const std::string all = "; " + build.kernel_flags;
   const std::size_t at = all.find("; " + key);

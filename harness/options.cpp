@@ -24,6 +24,7 @@ CLI::Option* number(CLI::Option* option, T least, T most, const char* kind) {
     const char* const end = text.data() + text.size();
     const auto [stopped, error] = std::from_chars(text.data(), end, value);
     if (error == std::errc() && stopped == end && value >= least && value <= most) return "";
+    if (least <= T{INT_MIN} && most >= T{INT_MAX}) return fmt::format("'{}' is not a {}", text, kind);
     return fmt::format("'{}' is not a {} from {} to {}", text, kind, least, most);
   });
 }
@@ -46,7 +47,8 @@ void add_batch_option(CLI::App& app, int& batch) {
 void add_kernel_options(CLI::App& app, KernelOptions& options) {
   whole_number(app.add_option("--threads", options.threads, "threads of the kernel; 0 = the kernel chooses"),
                0, 65536);
-  app.add_option("--isa", options.isa, "force an instruction set: avx512, avx2, avx2_nofma, generic");
+  app.add_option("--isa", options.isa,
+                 fmt::format("force an instruction set: {}", fmt::join(isa_names(), ", ")));
   app.add_option("--algorithm", options.algorithm, "force an algorithm of the kernel");
   add_batch_option(app, options.batch);
   whole_number(app.add_option("--seed", options.seed, "of initial weights, splits and synthetic values")

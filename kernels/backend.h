@@ -1,6 +1,6 @@
 #pragma once
-// Devices other than the processor, as commands see them: a room registers its backend, the harness asks by
-// name and never includes a device's headers.
+// What trains a network, as commands see it: a room registers its backend, the harness asks by name and never
+// includes a device's headers.
 
 #include <functional>
 #include <map>
@@ -9,6 +9,7 @@
 
 #include "kernels/hierarchy.h"
 #include "kernels/kernel.h"
+#include "kernels/mlp_check.h"
 #include "kernels/mlp_engine.h"
 
 namespace mlpwatt {
@@ -18,11 +19,12 @@ struct Backend {
   struct Trainer {
     std::unique_ptr<MlpEngine> engine;
     std::map<std::string, std::string> facts;
+    MlpTolerance tolerance = kFloat32Tolerance;  ///< of a check of this engine
   };
 
-  std::string name;                          ///< "gpu"
+  std::string name;                          ///< "cpu", "gpu"
   std::function<std::string()> unavailable;  ///< why it cannot be used here; "" when it can
-  std::function<Hierarchy()> hierarchy;      ///< of the device
+  std::function<Hierarchy()> hierarchy;      ///< of the device; empty: the processor's, as in RunOptions
   /// Errors: std::exception, one line.
   std::function<Trainer(const Network&, const Dataset&, const RunOptions&, const reference::Adam&)>
       make_trainer;
@@ -33,6 +35,11 @@ const Backend* find_backend(const std::string& name);
 /// The same for one that has to be there and usable.
 /// Errors: std::runtime_error with the reason and the remedy.
 const Backend& require_backend(const std::string& name);
+
+/// What Kernel::check is to a benchmark: another engine of the same algorithm, team and batch as `trainer`,
+/// against the reference.
+Check check_trainer(const Backend& backend, const Backend::Trainer& trainer, const Network& network,
+                    const Dataset& data, RunOptions options, const reference::Adam& adam);
 
 struct BackendRegistration {
   explicit BackendRegistration(Backend backend);

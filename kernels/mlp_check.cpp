@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "kernels/random.h"
+
 namespace mlpwatt {
 
 namespace {
@@ -46,20 +48,45 @@ double turned_signs(const Network& network, std::int64_t rows) {
 }
 }  // namespace
 
-Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows) {
+namespace {
+/// `rows` of `data`, in that order; its first `train_rows` become training rows.
+Dataset take_rows(const Dataset& data, const std::vector<std::int64_t>& rows, std::int64_t train_rows) {
   Dataset part = data;
-  train_rows = std::min(train_rows, data.train_rows());
-  test_rows = std::min(test_rows, data.test_rows);
-  part.rows = train_rows + test_rows;
-  part.test_rows = test_rows;
+  part.rows = static_cast<std::int64_t>(rows.size());
+  part.test_rows = part.rows - train_rows;
   const auto take = [&](const std::vector<float>& from, std::int64_t width, std::vector<float>& to) {
-    to.assign(from.begin(), from.begin() + train_rows * width);
-    const auto test = from.begin() + data.train_rows() * width;
-    to.insert(to.end(), test, test + test_rows * width);
+    to.clear();
+    to.reserve(static_cast<std::size_t>(part.rows * width));
+    for (const std::int64_t row : rows)
+      to.insert(to.end(), from.begin() + row * width, from.begin() + (row + 1) * width);
   };
   take(data.x, data.info.features, part.x);
   take(data.y, data.info.outputs, part.y);
   return part;
+}
+}  // namespace
+
+Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows) {
+  train_rows = std::min(train_rows, data.train_rows());
+  test_rows = std::min(test_rows, data.test_rows);
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < train_rows; ++i) rows.push_back(i);
+  for (std::int64_t i = 0; i < test_rows; ++i) rows.push_back(data.train_rows() + i);
+  return take_rows(data, rows, train_rows);
+}
+
+Dataset repeat_rows(const Dataset& data, int rows, int copies, std::uint64_t seed) {
+  RandomStream stream(seed);
+  std::vector<std::int64_t> all;
+  for (std::int64_t first = 0; first < data.train_rows(); first += rows) {
+    std::vector<std::int64_t> batch;
+    for (std::int64_t i = first; i < std::min(first + rows, data.train_rows()); ++i)
+      batch.insert(batch.end(), static_cast<std::size_t>(copies), i);
+    shuffle(batch, stream);
+    all.insert(all.end(), batch.begin(), batch.end());
+  }
+  for (std::int64_t i = data.train_rows(); i < data.rows; ++i) all.push_back(i);
+  return take_rows(data, all, data.train_rows() * copies);
 }
 
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
@@ -155,13 +182,31 @@ Check check_engine(MlpEngine& engine, const Network& network, const Dataset& dat
   return first;
 }
 
-MlpCheckSize mlp_check_size(const Network& network, int batch) {
+MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch) {
   constexpr double kReferenceMacs = 3e8;  // ~0.3 s
   const double macs_per_row = 3.0 * static_cast<double>(network.parameters());
-  const int rows =
+  const int most =
+      static_cast<int>(std::min<std::int64_t>(batch, std::max<std::int64_t>(data.train_rows(), 1)));
+  const int affordable =
       static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(batch)));
-  const int steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / rows, 1.0, 10.0));
-  return {rows, steps};
+  MlpCheckPlan plan;
+  plan.rows = plan.batch = batch;
+  int copies = 1;
+  if (affordable < most) {
+    plan.rows = affordable;
+    // a divisor of the batch, unless that is far from what can be afforded
+    for (int rows = affordable; 2 * rows > affordable; --rows)
+      if (most % rows == 0) {
+        plan.rows = rows;
+        break;
+      }
+    copies = most / plan.rows;
+    plan.batch = plan.rows * copies;
+  }
+  plan.steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / plan.rows, 1.0, 10.0));
+  plan.followed = first_rows(data, plan.rows + plan.rows / 2, plan.rows);
+  plan.engine_data = repeat_rows(plan.followed, plan.rows, copies, 1);
+  return plan;
 }
 
 }  // namespace mlpwatt

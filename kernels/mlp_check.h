@@ -45,12 +45,22 @@ Check check_engine(MlpEngine& engine, const Network& network, const Dataset& dat
                    const reference::Adam& adam, std::uint64_t seed, int steps,
                    const MlpTolerance& tolerance = kFloat32Tolerance);
 
-/// How much of a check the scalar reference can follow in about 0.3 s: ten steps of whole batches, of larger
-/// networks fewer rows and steps.
-struct MlpCheckSize {
-  int rows, steps;
+/// What a check runs. The scalar reference follows some 3e8 multiply-adds (0.3 s): ten steps of whole
+/// batches, of larger networks fewer rows and steps. The engine always gets the batch that is timed, with its
+/// panels, blocks and team: where the reference has fewer rows, the engine's batch is these rows, each
+/// equally often and mixed, which has the same mean loss and the same gradient.
+struct MlpCheckPlan {
+  int steps = 0;
+  int rows = 0;         ///< of the reference's batch
+  Dataset followed;     ///< what the reference follows: check_engine's `data`
+  int batch = 0;        ///< of the engine; of a batch that `rows` does not divide, a few rows less
+  Dataset engine_data;  ///< what to make the engine with
 };
-MlpCheckSize mlp_check_size(const Network& network, int batch);
+MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch);
+
+/// Each batch of `rows` training rows of `data` as one of rows * copies: every row `copies` times, in a
+/// seeded order. The test rows stay.
+Dataset repeat_rows(const Dataset& data, int rows, int copies, std::uint64_t seed);
 
 /// The first `train_rows` training and `test_rows` test rows of `data`.
 Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows);

@@ -5,6 +5,7 @@
 
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/mlp_train.h"
+#include "kernels/backend.h"
 #include "kernels/kernel.h"
 #include "kernels/mlp_check.h"
 #include "kernels/mlp_grid.h"
@@ -14,16 +15,29 @@
 namespace mlpwatt {
 namespace {
 
+EngineOptions engine_options(const RunOptions& options) {
+  EngineOptions engine;
+  engine.isa = choose_isa(options.isa);
+  engine.threads = options.threads;
+  engine.algorithm = options.algorithm;
+  engine.batch = options.batch;
+  engine.hierarchy = options.hierarchy;
+  return engine;
+}
+
+std::map<std::string, std::string> engine_facts(const CpuEngine& engine) {
+  return {{"isa", isa_name(engine.isa())},
+          {"threads", std::to_string(engine.threads())},
+          {"algorithm", engine.algorithm()}};
+}
+
 class MlpTrainKernel : public Kernel {
  public:
   MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
-      : network_(network), dataset_(std::move(dataset)), options_(options) {
-    engine_options_.isa = choose_isa(options.isa);
-    engine_options_.threads = options.threads;
-    engine_options_.algorithm = options.algorithm;
-    engine_options_.batch = options.batch;
-    engine_options_.hierarchy = options.hierarchy;
-  }
+      : network_(network),
+        dataset_(std::move(dataset)),
+        options_(options),
+        engine_options_(engine_options(options)) {}
 
   void set_up() override {
     data_ = shared_dataset(dataset_, options_.dataset);
@@ -38,15 +52,14 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    // The same engine, instruction set and team on the first rows.
-    const auto [rows, steps] = mlp_check_size(network_, options_.batch);
-    const Dataset part = first_rows(*data_, rows + rows / 2, rows);
+    // The same engine, instruction set and team at the same batch.
+    const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
     EngineOptions options = engine_options_;
-    options.batch = rows;
+    options.batch = plan.batch;
     options.threads = engine_->threads();
     options.algorithm = engine_->algorithm();
-    const auto engine = make_engine(network_, part, options);
-    return check_engine(*engine, network_, part, rows, options.adam, options_.seed, steps);
+    const auto engine = make_engine(network_, plan.engine_data, options);
+    return check_engine(*engine, network_, plan.followed, plan.rows, options.adam, options_.seed, plan.steps);
   }
 
   void run(std::int64_t steps) override {
@@ -64,11 +77,10 @@ class MlpTrainKernel : public Kernel {
   }
 
   std::map<std::string, std::string> facts() const override {
-    return {{"isa", isa_name(engine_->isa())},
-            {"threads", std::to_string(engine_->threads())},
-            {"algorithm", engine_->algorithm()},
-            {"dataset_source", data_->source},
-            {"dataset_checksum", data_->checksum}};
+    std::map<std::string, std::string> facts = engine_facts(*engine_);
+    facts["dataset_source"] = data_->source;
+    facts["dataset_checksum"] = data_->checksum;
+    return facts;
   }
 
  private:
@@ -97,6 +109,17 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
 const FamilyRegistration registration{
     {"cpu/mlp_train", "cpu", "training steps of the study's networks: <dataset>/<shape>/<size>/<depth>",
      enumerate}};
+
+Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
+                              const reference::Adam& adam) {
+  EngineOptions engine = engine_options(options);
+  engine.adam = adam;
+  std::unique_ptr<CpuEngine> made = make_engine(network, data, engine);
+  std::map<std::string, std::string> facts = engine_facts(*made);
+  return {std::move(made), std::move(facts)};
+}
+
+const BackendRegistration backend{{"cpu", [] { return std::string(); }, {}, make_trainer}};
 
 }  // namespace
 

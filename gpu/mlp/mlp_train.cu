@@ -46,15 +46,14 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    // The same engine on the first rows.
-    const auto [rows, steps] = mlp_check_size(network_, options_.batch);
-    const Dataset part = first_rows(*data_, rows + rows / 2, rows);
+    // The same engine at the same batch.
+    const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
     EngineOptions options = engine_options_;
-    options.batch = rows;
+    options.batch = plan.batch;
     options.algorithm = engine_->algorithm();
     options.blocks = engine_->blocks();
-    const auto engine = make_engine(network_, part, options);
-    return check_engine(*engine, network_, part, rows, options.adam, options_.seed, steps,
+    const auto engine = make_engine(network_, plan.engine_data, options);
+    return check_engine(*engine, network_, plan.followed, plan.rows, options.adam, options_.seed, plan.steps,
                         tolerance_of(engine_->algorithm()));
   }
 
@@ -111,7 +110,8 @@ Backend::Trainer make_trainer(const Network& network, const Dataset& data, const
   engine.adam = adam;
   std::unique_ptr<Engine> made = make_engine(network, data, engine);
   std::map<std::string, std::string> facts = engine_facts(*made);
-  return {std::move(made), std::move(facts)};
+  const MlpTolerance tolerance = tolerance_of(made->algorithm());
+  return {std::move(made), std::move(facts), tolerance};
 }
 
 const BackendRegistration backend{{"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer}};

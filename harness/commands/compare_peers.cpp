@@ -73,8 +73,7 @@ std::vector<std::unique_ptr<Learner>> enrol(const Options& options, const Compar
   const Entry entry(options.peers);
   std::vector<std::unique_ptr<Learner>> learners;
   const bool on_gpu = options.points.device == "gpu";
-  learners.push_back(on_gpu ? make_our_device_learner("gpu", settings.run.kernel)
-                            : make_our_learner(settings.run.kernel));
+  learners.push_back(make_our_learner(on_gpu ? "gpu" : "cpu", settings.run.kernel));
   if (!on_gpu && entry.admits("cxx_blas") && !libraries.found.empty())
     learners.push_back(make_blas_learner(libraries));
   const DriverSetting setting{options.python.empty() ? options.folder + "/bin/python" : options.python,

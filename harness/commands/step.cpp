@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "cpu/isa.h"
 #include "harness/options.h"
 #include "harness/program.h"
 #include "harness/run/step_command.h"
@@ -28,7 +29,7 @@ std::vector<std::string> step_command(const std::string& benchmark, const RunOpt
                                    "--threads",
                                    "1",
                                    "--isa",
-                                   options.isa == "generic" ? "generic" : "avx2_nofma",
+                                   isa_name(simulated_isa(options.isa)),
                                    "--batch",
                                    std::to_string(options.batch),
                                    "--seed",

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
 #include "harness/options.h"
@@ -117,6 +118,9 @@ class TrainingRecord {
     window_.steps_per_block = epoch_steps;
   }
 
+  /// As mlpwatt::set_check.
+  std::string set_check(const Check& check) { return mlpwatt::set_check(record_.run, check); }
+
   /// Just before the first evaluation. @param idle_s before it, for the meters
   void begin(double idle_s) {
     record_.run.set("idle_s", idle_s);
@@ -190,6 +194,11 @@ int run(Options options, Context& context) {
   PowerSession power(options.power);
   PowerObserver looking_on(&power);
   TrainingRecord record(options, network, data, *trainee, settings, trainee->train_batches());
+  if (const std::optional<Check> check = trainee->check())
+    if (const std::string wrong = record.set_check(*check); !wrong.empty()) {
+      file.append(record.so_far("failed", wrong));
+      throw std::runtime_error("not trained, the check before it failed: " + wrong);
+    }
   const auto facts = trainee->facts();
   if (!options.json)
     context.out << fmt::format(

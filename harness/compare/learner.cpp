@@ -7,8 +7,6 @@
 #include <filesystem>
 #include <fstream>
 
-#include "cpu/isa.h"
-#include "cpu/mlp/engine.h"
 #include "harness/compare/driver.h"
 #include "harness/protocol/clock.h"
 #include "kernels/backend.h"
@@ -37,61 +35,19 @@ void put_layers(std::ofstream& file, const std::vector<std::vector<double>>& lay
 
 class OurLearner : public Learner {
  public:
-  explicit OurLearner(const RunOptions& options) {
+  OurLearner(const Backend& backend, const RunOptions& options) : backend_(backend), options_(options) {
     name_ = "ours";
     library_ = "mlpwatt";
-    options_.isa = choose_isa(options.isa);
-    options_.algorithm = options.algorithm;
-    options_.hierarchy = options.hierarchy;
+    options_.threads = 0;  // it chooses, of as many cores as everybody has
   }
   std::string mode() const override {
-    return fmt::format("{}, {} thread(s)", engine_->algorithm(), engine_->threads());
+    return fmt::format("{}, {} thread(s)", trainer_.facts.at("algorithm"), trainer_.facts.at("threads"));
   }
-  std::map<std::string, std::string> facts() const override {
-    return {{"isa", isa_name(engine_->isa())},
-            {"threads", std::to_string(engine_->threads())},
-            {"algorithm", engine_->algorithm()}};
-  }
-  void open(const Lesson& lesson) override {
-    EngineOptions options = options_;
-    options.batch = lesson.batch;
-    options.adam = lesson.adam;
-    options.hierarchy.cores = std::min(options.hierarchy.cores, lesson.threads);
-    initial_ = lesson.initial;
-    engine_ = make_engine(lesson.network, *lesson.data, options);
-  }
-  double loss_after(const std::vector<int>& batches, int evaluate) override {
-    engine_->set_parameters(initial_);
-    if (!batches.empty()) engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
-    const double loss = engine_->train(&evaluate, 1);  // the loss before that step
-    return loss;
-  }
-  double run_s(const std::vector<int>& batches, std::int64_t warm) override {
-    Clock& clock = system_clock();
-    engine_->train(batches.data(), warm);
-    const double before = clock.monotonic_s();
-    engine_->train(batches.data() + warm, static_cast<std::int64_t>(batches.size()) - warm);
-    return clock.monotonic_s() - before;
-  }
-  void close() override { engine_.reset(); }
-
- private:
-  EngineOptions options_;
-  reference::Parameters initial_;
-  std::unique_ptr<CpuEngine> engine_;
-};
-
-class OurDeviceLearner : public Learner {
- public:
-  OurDeviceLearner(const Backend& backend, const RunOptions& options) : backend_(backend), options_(options) {
-    name_ = "ours";
-    library_ = "mlpwatt";
-  }
-  std::string mode() const override { return trainer_.facts.at("algorithm"); }
   std::map<std::string, std::string> facts() const override { return trainer_.facts; }
   void open(const Lesson& lesson) override {
     RunOptions options = options_;
     options.batch = lesson.batch;
+    options.hierarchy.cores = std::min(options.hierarchy.cores, lesson.threads);
     initial_ = lesson.initial;
     trainer_ = backend_.make_trainer(lesson.network, *lesson.data, options, lesson.adam);
   }
@@ -187,12 +143,8 @@ void write_lesson(const Lesson& lesson) {
   write_floats(path("biases.f32"), [&](std::ofstream& f) { put_layers(f, lesson.initial.biases); });
 }
 
-std::unique_ptr<Learner> make_our_learner(const RunOptions& options) {
-  return std::make_unique<OurLearner>(options);
-}
-
-std::unique_ptr<Learner> make_our_device_learner(const std::string& backend, const RunOptions& options) {
-  return std::make_unique<OurDeviceLearner>(require_backend(backend), options);
+std::unique_ptr<Learner> make_our_learner(const std::string& backend, const RunOptions& options) {
+  return std::make_unique<OurLearner>(require_backend(backend), options);
 }
 
 std::vector<std::string> driver_names(const std::string& folder) {

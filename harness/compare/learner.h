@@ -52,11 +52,10 @@ class Learner {
   std::string name_, library_;
 };
 
-/// The engine that `mlpwatt run` times. @param options isa, algorithm and hierarchy; threads 0 = it chooses
-std::unique_ptr<Learner> make_our_learner(const RunOptions& options);
-/// The same on a device that registered itself (kernels/backend.h).
-/// Errors: std::runtime_error when it cannot be used here, with the reason.
-std::unique_ptr<Learner> make_our_device_learner(const std::string& backend, const RunOptions& options);
+/// The engine that `mlpwatt run` times. @param backend its name in kernels/backend.h
+/// @param options isa, algorithm and hierarchy; it chooses its threads
+/// Errors: std::runtime_error when the backend cannot be used here, with the reason.
+std::unique_ptr<Learner> make_our_learner(const std::string& backend, const RunOptions& options);
 /// A straightforward trainer whose products are the BLAS's: at open() it tries each and keeps the quickest.
 /// @param libraries not empty; must outlive the learner
 std::unique_ptr<Learner> make_blas_learner(BlasLibraries& libraries);

@@ -97,7 +97,7 @@ void set_cost(Row& row, const Cost& cost, const RunSettings& settings) {
   const int units = threads > 0 ? static_cast<int>(threads) : settings.machine.hierarchy.cores;
   // The sets lie in the caches of whatever computes.
   const Backend* device = find_backend(row.text("backend"));
-  const bool on_device = device != nullptr && device->unavailable().empty();
+  const bool on_device = device != nullptr && device->hierarchy && device->unavailable().empty();
   const Placement placement = on_device ? place(sets, device->hierarchy(), device->hierarchy().cores)
                                         : place(sets, settings.machine.hierarchy, units);
   const auto set = [&](const std::string& letter, const WorkingSet& bytes, const std::string& level) {
@@ -108,6 +108,16 @@ void set_cost(Row& row, const Cost& cost, const RunSettings& settings) {
   set("f", sets.forward_pass, placement.forward_pass);
   set("b", sets.backward_pass, placement.backward_pass);
   set("d", sets.dataset, placement.dataset);
+}
+
+std::string set_check(Row& row, const Check& check) {
+  row.set("check_error", check.error);
+  row.set("check_bound", check.bound);
+  // whatever the kernel concludes, an error that is not within its bound (or is NaN) is none that passed
+  if (check.passed && check.error <= check.bound) return "";
+  return check.detail.empty()
+             ? fmt::format("wrong result: error {:.3g}, bound {:.3g}", check.error, check.bound)
+             : check.detail;
 }
 
 void set_window(Row& row, const WarmUp& warm, const Window& window, const Cost& cost) {
@@ -238,15 +248,9 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   }
   const Cost cost = kernel->cost();
   set_cost(row, cost, settings);
-  const Check check = kernel->check();
-  row.set("check_error", check.error);
-  row.set("check_bound", check.bound);
-  // whatever the kernel concludes, an error that is not within its bound (or is NaN) is none that passed
-  if (!check.passed || !(check.error <= check.bound)) {
+  if (const std::string wrong = set_check(row, kernel->check()); !wrong.empty()) {
     row.set("status", "failed");
-    row.set("reason", check.detail.empty()
-                          ? fmt::format("wrong result: error {:.3g}, bound {:.3g}", check.error, check.bound)
-                          : check.detail);
+    row.set("reason", wrong);
     return;
   }
   PowerSession* power = settings.power.get();

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "cpu/isa.h"
-#include "cpu/mlp/engine.h"
 #include "kernels/backend.h"
 #include "kernels/nearest.h"
 #include "kernels/random.h"
@@ -17,59 +15,44 @@ std::map<std::string, std::string> data_facts(const Dataset& data) {
   return {{"dataset_source", data.source}, {"dataset_checksum", data.checksum}};
 }
 
-class CpuTrainee : public Trainee {
+/// A backend's engine.
+class EngineTrainee : public Trainee {
  public:
-  CpuTrainee(const Network& network, const Dataset& data, const RunOptions& options,
-             const reference::Adam& adam)
-      : facts_(data_facts(data)) {
-    EngineOptions engine;
-    engine.isa = choose_isa(options.isa);
-    engine.threads = options.threads;
-    engine.algorithm = options.algorithm;
-    engine.batch = options.batch;
-    engine.adam = adam;
-    engine.hierarchy = options.hierarchy;
-    engine_ = make_engine(network, data, engine);
-    engine_->set_parameters(reference::initial_parameters(network, options.seed));
-    facts_["isa"] = isa_name(engine_->isa());
-    facts_["threads"] = std::to_string(engine_->threads());
-    facts_["algorithm"] = engine_->algorithm();
-  }
-  int train_batches() const override { return engine_->train_batches(); }
-  double train(const std::vector<int>& batches) override {
-    return engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
-  }
-  reference::Evaluation evaluate_train() override { return engine_->evaluate(Split::kTrain); }
-  reference::Evaluation evaluate_test() override { return engine_->evaluate(Split::kTest); }
-  std::map<std::string, std::string> facts() const override { return facts_; }
-
- private:
-  std::unique_ptr<CpuEngine> engine_;
-  std::map<std::string, std::string> facts_;
-};
-
-/// A device's engine, found by the backend's name.
-class DeviceTrainee : public Trainee {
- public:
-  DeviceTrainee(const Backend& backend, const Network& network, const Dataset& data,
+  EngineTrainee(const Backend& backend, const Network& network, const Dataset& data,
                 const RunOptions& options, const reference::Adam& adam)
-      : facts_(data_facts(data)) {
-    Backend::Trainer trainer = backend.make_trainer(network, data, options, adam);
-    engine_ = std::move(trainer.engine);
-    facts_.merge(trainer.facts);
-    engine_->set_parameters(reference::initial_parameters(network, options.seed));
+      : backend_(backend),
+        network_(network),
+        data_(data),
+        options_(options),
+        adam_(adam),
+        trainer_(backend.make_trainer(network, data, options, adam)) {
+    trainer_.engine->set_parameters(reference::initial_parameters(network, options.seed));
   }
-  int train_batches() const override { return engine_->train_batches(); }
+  int train_batches() const override { return trainer_.engine->train_batches(); }
   double train(const std::vector<int>& batches) override {
-    return engine_->train(batches.data(), static_cast<std::int64_t>(batches.size()));
+    return trainer_.engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
   }
-  reference::Evaluation evaluate_train() override { return engine_->evaluate(Split::kTrain); }
-  reference::Evaluation evaluate_test() override { return engine_->evaluate(Split::kTest); }
-  std::map<std::string, std::string> facts() const override { return facts_; }
+  reference::Evaluation evaluate_train() override { return trainer_.engine->evaluate(Split::kTrain); }
+  reference::Evaluation evaluate_test() override { return trainer_.engine->evaluate(Split::kTest); }
+  std::optional<Check> check() override {
+    reference::Adam adam = adam_;
+    adam.learning_rate =
+        reference::Adam{}.learning_rate;  // one that makes the loss overflow is no fault of the engine
+    return check_trainer(backend_, trainer_, network_, data_, options_, adam);
+  }
+  std::map<std::string, std::string> facts() const override {
+    std::map<std::string, std::string> facts = data_facts(data_);
+    facts.insert(trainer_.facts.begin(), trainer_.facts.end());
+    return facts;
+  }
 
  private:
-  std::map<std::string, std::string> facts_;
-  std::unique_ptr<MlpEngine> engine_;
+  const Backend& backend_;
+  Network network_;
+  const Dataset& data_;
+  RunOptions options_;
+  reference::Adam adam_;
+  Backend::Trainer trainer_;
 };
 
 class ReferenceTrainee : public Trainee {
@@ -94,6 +77,7 @@ class ReferenceTrainee : public Trainee {
   reference::Evaluation evaluate_test() override {
     return trainer_.evaluate(x(data_.train_rows()), y(data_.train_rows()), data_.test_rows);
   }
+  std::optional<Check> check() override { return std::nullopt; }
   std::map<std::string, std::string> facts() const override {
     std::map<std::string, std::string> facts = data_facts(data_);
     facts["isa"] = "double";
@@ -114,10 +98,9 @@ class ReferenceTrainee : public Trainee {
 
 std::unique_ptr<Trainee> make_trainee(const std::string& backend, const Network& network, const Dataset& data,
                                       const RunOptions& options, const reference::Adam& adam) {
-  if (backend == "cpu") return std::make_unique<CpuTrainee>(network, data, options, adam);
   if (backend == "reference") return std::make_unique<ReferenceTrainee>(network, data, options, adam);
-  if (backend == "gpu")
-    return std::make_unique<DeviceTrainee>(require_backend(backend), network, data, options, adam);
+  if (backend == "cpu" || backend == "gpu")
+    return std::make_unique<EngineTrainee>(require_backend(backend), network, data, options, adam);
   throw std::invalid_argument(unknown_name("backend", backend, {"cpu", "gpu", "reference"}));
 }
 

@@ -21,11 +21,13 @@ class Trainee {
   virtual double train(const std::vector<int>& batches) = 0;
   virtual reference::Evaluation evaluate_train() = 0;
   virtual reference::Evaluation evaluate_test() = 0;
+  /// As Kernel::check; nothing for what is the reference itself.
+  virtual std::optional<Check> check() = 0;
   /// As Kernel::facts.
   virtual std::map<std::string, std::string> facts() const = 0;
 };
 
-/// Starts from reference::initial_parameters(network, options.seed).
+/// Starts from reference::initial_parameters(network, options.seed). `data` has to outlive it.
 /// @param backend "cpu", "gpu" or "reference"
 /// Errors: std::invalid_argument for a backend, algorithm or instruction set that does not exist;
 /// std::runtime_error for a device that cannot be used here, with the reason.

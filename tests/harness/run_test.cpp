@@ -115,6 +115,8 @@ TEST_F(RunCommand, ARowSaysAllThatIsNeededToRepeatIt) {
 #if defined(__x86_64__)
   EXPECT_THAT(row.text("compiler_flags"), HasSubstr("; kernels: -O3"));
 #endif
+  EXPECT_EQ(compiler_flags_of("sm_90").find("; kernels: nvcc ") != std::string::npos,
+            !build_facts().nvcc.empty());
   EXPECT_THAT(row.text("started_utc"), MatchesRegex("20[0-9-]+T[0-9:]+\\.[0-9]+Z"));
   EXPECT_EQ(row.text("status"), "ok");
   EXPECT_EQ(row.text("reason"), "");

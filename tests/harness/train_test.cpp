@@ -46,6 +46,7 @@ class FakeTrainee : public Trainee {
   reference::Evaluation evaluate_test() override {
     return {losses_.at(static_cast<std::size_t>(epoch_)), 0.5};
   }
+  std::optional<Check> check() override { return std::nullopt; }
   std::map<std::string, std::string> facts() const override { return {}; }
   std::vector<std::vector<int>> orders;
 
@@ -121,6 +122,7 @@ TEST(TrainCommand, FollowsTheDoubleReferenceAndIsRecorded) {
   EXPECT_EQ(row.text("dataset_source"), "file");
   EXPECT_EQ(row.integer("steps"), 8 * 16);  // 3918 training rows in batches of 256
   EXPECT_GT(row.real("step_s"), 0);
+  EXPECT_LE(row.real("check_error"), row.real("check_bound"));
   EXPECT_EQ(contents.rows(runs_table()).back().text("isa"), "double");
   ASSERT_EQ(contents.rows(curves_table()).size(), 18u);
   EXPECT_DOUBLE_EQ(contents.rows(curves_table())[8].real("test_loss"), ours[8].at("test_loss").get<double>());

@@ -106,7 +106,8 @@ TEST(Learners, OursAndThePlainTrainerLearnWhatTheReferenceLearns) {
       const auto [before, after] = reference_losses(task, order, evaluate);
       EXPECT_NE(after, before);
       for (BlasLibraries* libraries : {static_cast<BlasLibraries*>(nullptr), &loops, &wrong}) {
-        const auto learner = libraries != nullptr ? make_blas_learner(*libraries) : make_our_learner(options);
+        const auto learner =
+            libraries != nullptr ? make_blas_learner(*libraries) : make_our_learner("cpu", options);
         learner->open(task);
         const double got_before = learner->loss_after({}, evaluate),
                      got_after = learner->loss_after(order, evaluate);

@@ -283,7 +283,7 @@ TEST(SoakPeers, RealDriversAgreeWithOurs) {
         lesson.initial = reference::initial_parameters(lesson.network, 3);
         lesson.folder = scratch.path();
         write_lesson(lesson);
-        const auto ours = make_our_learner(options);
+        const auto ours = make_our_learner("cpu", options);
         std::vector<int> batches;
         for (int i = 0; i < 20; ++i) batches.push_back(i % lesson.batches());
         ours->open(lesson), theirs->open(lesson);
