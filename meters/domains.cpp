@@ -146,6 +146,26 @@ Energy sum_of(const std::vector<ChannelEnergy>& energies, const std::vector<std:
 
 }  // namespace
 
+std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain) {
+  const auto parent_of = [&](const std::string& of) -> std::string {
+    for (const Channel& each : channels)
+      if (each.domain == of) return each.parent;
+    return "";
+  };
+  std::vector<std::string> inside;
+  for (const Channel& each : channels) {
+    if (each.domain == domain || !each.duplicate_of.empty() ||
+        std::find(inside.begin(), inside.end(), each.domain) != inside.end())
+      continue;
+    bool within = domain == kNode;
+    std::set<std::string> seen;
+    for (std::string up = each.parent; !within && !up.empty() && seen.insert(up).second; up = parent_of(up))
+      within = up == domain;
+    if (within) inside.push_back(each.domain);
+  }
+  return inside;
+}
+
 std::vector<std::size_t> top_level(const std::vector<ChannelEnergy>& energies, Provenance provenance) {
   return outermost(energies, provenance, "");
 }

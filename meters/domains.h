@@ -28,6 +28,10 @@ struct TotalEnergy {
   std::string meters;
 };
 
+/// The other domains of these channels that lie in `domain`: all others for the node, else those whose
+/// parent, or a parent of it, it is. In the channels' order, each once; no copies (duplicate_of).
+std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain);
+
 /// The channels of one provenance that no other of them contains or mirrors. Where several meters show the
 /// same domain, the one with fewest flags, then with least uncertainty; channels without energy last. Where
 /// a part is shown under names of different kinds (cpu and package0, accel0 and gpu:UUID), those of one kind.

@@ -225,6 +225,18 @@ std::int64_t count_updates(Energy& energy, const Updates& updates, const Channel
   return changes;
 }
 
+/// Whether it failed within the interval and never answered again: a long averaging window may still cover
+/// what is missing, the meter is gone all the same.
+bool gone_at_the_end(const Series& series, const Interval& interval) {
+  constexpr int kFailures = 3;
+  int failures = 0;
+  for (auto reading = series.readings.rbegin(); reading != series.readings.rend(); ++reading) {
+    if (reading->value) break;
+    failures += interval.holds(reading->monotonic_s);
+  }
+  return failures >= kFailures;
+}
+
 }  // namespace
 
 std::string flags_text(unsigned flags) {
@@ -281,6 +293,7 @@ Energy integrate(const Series& series, const Interval& interval) {
       energy.reason = fmt::format("{}: {}: no readings for the last {:.3g} s of the window", series.meter,
                                   channel.domain, interval.end_s - curve.last_s());
   }
+  if (gone_at_the_end(series, interval)) energy.flags |= kLost;
   if (curve.first_s() > interval.begin_s + reach_s) energy.flags |= kDropout;
   if (curve.last_s() - curve.first_s() < 0 ||
       std::min(curve.last_s(), interval.end_s) - std::max(curve.first_s(), interval.begin_s) <

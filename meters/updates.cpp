@@ -267,12 +267,30 @@ class Sifter {
     if (until - last_update_s_ > kStuckPeriods * step_s_) stretches_.push_back({last_update_s_, until});
   }
 
+  /// Whole watts of a steady load repeat themselves: such a stretch is a stand only where the rest of the
+  /// interval changed so often that chance does not make it.
+  bool is_unlikely(const Interval& stretch) const {
+    constexpr double kByChance = 1e-6;
+    constexpr int kLeastChanges = 10;
+    const double stood_s =
+        std::min(stretch.end_s, interval_.end_s) - std::max(stretch.begin_s, interval_.begin_s);
+    const double moved_s = interval_.length_s() - stood_s;
+    if (stood_s <= 0 || moved_s <= 0) return false;
+    const auto changes = std::count_if(result_.list.begin(), result_.list.end(), [&](const Update& u) {
+      return !u.held && interval_.holds(u.at_s) && (u.at_s < stretch.begin_s || u.at_s > stretch.end_s);
+    });
+    if (changes < kLeastChanges) return false;
+    const double moves = std::min(0.95, static_cast<double>(changes) * step_s_ / moved_s);
+    return std::pow(1 - moves, stood_s / step_s_) < kByChance;
+  }
+
   void judge_stuck() {
     const bool stamps = last_stamp_.has_value();
     for (const Interval& stretch : stretches_) {
       if (stretch.end_s < interval_.begin_s || stretch.begin_s > interval_.end_s) continue;
       const double value = last_raw_.value_or(0);
-      bool stuck = stamps || (!counter() && result_.resolution < 1e-4 * std::fabs(value));
+      bool stuck =
+          stamps || (!counter() && (result_.resolution < 1e-4 * std::fabs(value) || is_unlikely(stretch)));
       if (counter() && !stamps) {
         // A coarse counter may rest between two joules of a small power.
         const double rest_s = last_read_s_ - first_read_s_ - stretch.length_s();

@@ -230,7 +230,10 @@ class Attachment {
     }
     const Series series = series_of(options_, log, times);
     const ChannelEnergy energy = energy_of(options_, series, times);
-    const std::int64_t meter = place_of(meter_row(options_.name, log.channel, row.text("host")));
+    std::vector<Channel> all{log.channel};
+    for (const ChannelEnergy& each : channels_of(run)) all.push_back(each.channel);
+    const std::int64_t meter = place_of(
+        meter_row(options_.name, log.channel, included_domains(all, log.channel.domain), row.text("host")));
     energies_.push_back(energy_row(energy, meter, false));
     energies_.back().set("run_row", run);
     std::vector<Row> samples;
@@ -256,21 +259,27 @@ class Attachment {
     return static_cast<std::int64_t>(meters_.size()) - 1;
   }
 
+  /// @param places gets the row of /energies of each
+  std::vector<ChannelEnergy> channels_of(std::int64_t run, std::vector<std::size_t>* places = nullptr) const {
+    std::vector<ChannelEnergy> channels;
+    for (std::size_t i = 0; i < energies_.size(); ++i) {
+      if (energies_[i].integer("run_row") != run || energies_[i].text("domain") == "rest") continue;
+      channels.push_back(channel_energy_of(
+          energies_[i], meters_[static_cast<std::size_t>(energies_[i].integer("meter_row"))],
+          runs_[static_cast<std::size_t>(run)].real("duration_s")));
+      if (places != nullptr) places->push_back(i);
+    }
+    return channels;
+  }
+
   /// All channels of a run together, once more.
   void add_up(std::int64_t run) {
     Row& row = runs_[static_cast<std::size_t>(run)];
     std::erase_if(energies_, [&](const Row& each) {
       return each.integer("run_row") == run && each.text("domain") == "rest";
     });
-    std::vector<ChannelEnergy> channels;
     std::vector<std::size_t> places;
-    for (std::size_t i = 0; i < energies_.size(); ++i) {
-      if (energies_[i].integer("run_row") != run) continue;
-      channels.push_back(channel_energy_of(
-          energies_[i], meters_[static_cast<std::size_t>(energies_[i].integer("meter_row"))],
-          row.real("duration_s")));
-      places.push_back(i);
-    }
+    const std::vector<ChannelEnergy> channels = channels_of(run, &places);
     const std::optional<ChannelEnergy> rest = rest_of_node(channels);
     const std::vector<std::size_t> parts = set_totals(row, channels, rest);
     std::int64_t summed_meter = 0;

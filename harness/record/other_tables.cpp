@@ -50,6 +50,8 @@ const Table& meters_table() {
           {"accuracy_relative", R, "1", "relative accuracy", "Limit of error, of the reading.", "given"},
           {"accuracy_source", T, "", "source of the accuracy", "Who states it; assumed = nobody."},
           {"parent", T, "", "parent domain", "The domain that contains this one."},
+          {"includes", T, "", "included domains",
+           "The other domains that looked on and lie in this one, separated by spaces."},
           {"duplicate_of", T, "", "mirrored domain", "The domain this one is a copy of."},
           {"summable", O, "1", "may be summed",
            "0 = a sensor of a chip whose place in the power chain is not known."},

@@ -107,9 +107,12 @@ std::vector<Column> counter_columns() {
            counter.description + (counter.share ? "; the exact event stands in counter_details"
                                                 : ", per step; the exact event stands in counter_details"),
            to_string(provenance)});
-  columns.push_back({"counter_details", T, "", "counter details",
-                     "JSON object by counter: exact event, source, steps and threads it covers, pass, or "
-                     "the reason why there is no value; native events with their values."});
+  columns.push_back(
+      {"counter_details", T, "", "counter details",
+       "JSON object by counter: exact event, source, steps and threads it covers, pass, standard "
+       "uncertainty (what starting and stopping count themselves, and the unseen share of one "
+       "that was multiplexed; 0 = simulated, deterministic), or the reason why there is no "
+       "value; native events with their values."});
   return columns;
 }
 

@@ -18,7 +18,8 @@ std::string known_text(Known known) {
 
 }  // namespace
 
-Row meter_row(const std::string& meter, const Channel& channel, const std::string& host) {
+Row meter_row(const std::string& meter, const Channel& channel, const std::vector<std::string>& includes,
+              const std::string& host) {
   Row row(meters_table());
   const auto if_known = [&](const char* column, double value) {
     if (value > 0) row.set(column, value);
@@ -33,6 +34,9 @@ Row meter_row(const std::string& meter, const Channel& channel, const std::strin
   if_known("accuracy_relative", channel.accuracy_relative);
   row.set("accuracy_source", channel.accuracy_source);
   row.set("parent", channel.parent);
+  std::string inside;
+  for (const std::string& domain : includes) inside += (inside.empty() ? "" : " ") + domain;
+  row.set("includes", inside);
   row.set("duplicate_of", channel.duplicate_of);
   row.set("summable", channel.summable ? 1 : 0);
   row.set("kind", kind_text(channel.kind));
@@ -204,11 +208,14 @@ void set_power(Record& record, const WindowPower& power) {
   row.set("sampler_cpu_share", power.sampler_cpu_share);
   row.set("wall_offset_s", power.wall_offset_s);
 
+  std::vector<Channel> all;
+  for (const ChannelEnergy& each : power.channels) all.push_back(each.channel);
   std::int64_t node = 0;
   for (std::size_t i = 0; i < power.channels.size(); ++i) {
     const ChannelEnergy& channel = power.channels[i];
     const auto meter = static_cast<std::int64_t>(record.meters.size());
-    record.meters.push_back(meter_row(channel.meter, channel.channel, row.text("host")));
+    record.meters.push_back(meter_row(channel.meter, channel.channel,
+                                      included_domains(all, channel.channel.domain), row.text("host")));
     const bool summed = std::find(parts.begin(), parts.end(), i) != parts.end();
     if (summed) node = meter;
     record.energies.push_back(energy_row(channel, meter, summed));

@@ -18,7 +18,9 @@ void set_power(Record& record, const WindowPower& power);
 
 // The parts of it, for what is attached to a finished file.
 
-Row meter_row(const std::string& meter, const Channel& channel, const std::string& host);
+/// @param includes as included_domains
+Row meter_row(const std::string& meter, const Channel& channel, const std::vector<std::string>& includes,
+              const std::string& host);
 /// @param meter row of /meters (or place in the record's)
 Row energy_row(const ChannelEnergy& energy, std::int64_t meter, bool summed);
 /// What /energies and /meters keep of a channel: enough to add it up with others once more.

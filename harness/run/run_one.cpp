@@ -167,6 +167,9 @@ void set_counters(Row& row, const std::vector<CounterValue>& values) {
       row.set(column, per_step);
     else
       detail["per_step"] = per_step;
+    if (counter.standard_uncertainty)
+      detail["standard_uncertainty_per_step"] =
+          *counter.standard_uncertainty / static_cast<double>(std::max<std::int64_t>(1, counter.steps));
     detail["source"] = counter.source;
     detail["event"] = counter.event;
     detail["provenance"] = to_string(counter.provenance);

@@ -1,6 +1,7 @@
 #include "meters/counters/counter_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 namespace mlpwatt {
@@ -168,30 +169,62 @@ bool CounterSession::apart_only(int pass) const {
          });
 }
 
-void CounterSession::start(int pass) {
-  current_ = pass;
+void CounterSession::start_all(int pass) {
   for (Member& member : members_)
     if (member.counts_in(pass)) member.source->start(pass - member.first_pass());
 }
 
+std::vector<CounterValue> CounterSession::stop_all(int pass, std::int64_t steps) {
+  std::vector<CounterValue> counted;
+  // Reverse order of start, so that no source counts the starting and stopping of one asked later.
+  for (auto member = members_.rbegin(); member != members_.rend(); ++member)
+    if (member->counts_in(pass))
+      for (CounterValue& value : member->source->stop(steps)) {
+        value.pass = pass;
+        value.passes = member->first_pass() + member->passes();
+        counted.push_back(std::move(value));
+      }
+  return counted;
+}
+
+void CounterSession::start(int pass) {
+  current_ = pass;
+  empty_bracket_.clear();
+  const bool profiled = std::any_of(members_.begin(), members_.end(), [pass](const Member& member) {
+    return member.source->apart() && member.counts_in(pass);
+  });
+  // the first one maps pages and fills caches that the second finds there
+  for (int again = 0; again < 2 && !profiled; ++again) {
+    start_all(pass);
+    empty_bracket_ = stop_all(pass, 0);
+  }
+  start_all(pass);
+}
+
 namespace {
-void take(std::vector<CounterValue>& values, std::vector<CounterValue> counted, int pass, int passes) {
+void set_uncertainty(CounterValue& value, const std::vector<CounterValue>& empty_bracket) {
+  if (!value.value || value.share) return;
+  const auto empty = std::find_if(empty_bracket.begin(), empty_bracket.end(),
+                                  [&](const CounterValue& v) { return v.name == value.name; });
+  if (empty == empty_bracket.end() || !empty->value) return;
+  const double unseen = value.multiplexed ? *value.value * (1 - value.running_share) : 0;
+  value.standard_uncertainty = std::hypot(*empty->value, unseen) / std::sqrt(3.0);
+}
+
+void take(std::vector<CounterValue>& values, std::vector<CounterValue> counted) {
   for (CounterValue& fresh : counted) {
     const auto slot = std::find_if(values.begin(), values.end(),
                                    [&](const CounterValue& v) { return v.name == fresh.name; });
-    if (slot == values.end()) continue;
-    fresh.pass = pass;
-    fresh.passes = passes;
-    *slot = std::move(fresh);
+    if (slot != values.end()) *slot = std::move(fresh);
   }
 }
 }  // namespace
 
 void CounterSession::stop(std::int64_t steps) {
-  // Reverse order of start, so that no source counts the starting and stopping of one asked later.
-  for (auto member = members_.rbegin(); member != members_.rend(); ++member)
-    if (current_ >= 0 && member->counts_in(current_))
-      take(values_, member->source->stop(steps), current_, member->first_pass() + member->passes());
+  if (current_ < 0) return;
+  std::vector<CounterValue> counted = stop_all(current_, steps);
+  for (CounterValue& value : counted) set_uncertainty(value, empty_bracket_);
+  take(values_, std::move(counted));
   current_ = -1;
 }
 
@@ -201,7 +234,9 @@ void CounterSession::count_aside() {
     const int passes = static_cast<int>(member.plan.passes.size());
     for (int pass = 0; pass < passes; ++pass) {
       member.source->start(pass);
-      take(values_, member.source->stop(0), pass, passes);
+      std::vector<CounterValue> counted = member.source->stop(0);
+      for (CounterValue& value : counted) value.pass = pass, value.passes = passes;
+      take(values_, std::move(counted));
     }
   }
 }

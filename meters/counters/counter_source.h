@@ -96,6 +96,11 @@ struct CounterValue {
   bool multiplexed = false;  ///< time-sliced and scaled up, hence an estimate
   double running_share = 1;  ///< share of the window the event was really counted (multiplexing)
   bool share = false;        ///< as CounterName::share
+  /// Of `value`: what starting and stopping count themselves (measured by an empty bracket, at most so much
+  /// is wrong) and, multiplexed, the unseen share of the window, both rectangular and in quadrature. 0 for a
+  /// simulated cache, which is deterministic: how far its model is from a processor is no uncertainty of the
+  /// count. Empty where it is not known (a GPU's profiler).
+  std::optional<double> standard_uncertainty;
 
   /// Per step (a share: as it is); empty when there is no value.
   std::optional<double> per_step() const;
@@ -184,6 +189,7 @@ class CounterSession {
   /// Whether a pass serves only sources that count apart from the window: it need not be as long as one.
   bool apart_only(int pass) const;
   bool has_aside() const;
+  /// Counts nothing twice before it counts: the difference of start and stop is part of the uncertainty.
   void start(int pass);
   void stop(std::int64_t steps);
   void count_aside();
@@ -193,9 +199,12 @@ class CounterSession {
  private:
   struct Member;
   void deal(CounterRequest request);
+  void start_all(int pass);
+  std::vector<CounterValue> stop_all(int pass, std::int64_t steps);
   std::vector<Member> members_;
   std::vector<std::string> names_;
   std::vector<CounterValue> values_;
+  std::vector<CounterValue> empty_bracket_;  ///< what start and stop alone counted, of the pass that runs
   int passes_ = 1;
   int current_ = -1;
 };

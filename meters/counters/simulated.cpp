@@ -273,7 +273,7 @@ class SimulatedSource : public CounterSource {
         value.event += "; machine's " + real.level + " is " + geometry_text(real);
     }
     if (!request_.step_command_facts.empty()) value.event += "; " + request_.step_command_facts;
-    if (value.reason.empty()) value.value = count;
+    if (value.reason.empty()) value.value = count, value.standard_uncertainty = 0;
     return value;
   }
 

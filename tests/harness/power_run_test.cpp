@@ -23,6 +23,7 @@
 namespace mlpwatt::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -88,6 +89,21 @@ TEST_F(MeteredRun, ACounterAndItsPartsGiveMeasuredEnergyOfTheWindow) {
     EXPECT_EQ(energy.integer("summed"), 1);
   }
   EXPECT_GE(contents.rows(samples_table()).size(), 20u) << "the raw series";
+}
+
+TEST_F(MeteredRun, TheNodeIncludesItsPartsAndTheRowCountsItOnce) {
+  FileInstrument cray = play_pm_counters(Waveform::random(3, 200, 400, 0.5, 60));
+  const Outcome outcome =
+      measure("pm_counters", {{"pm_counters", cray.config}}, {"--window-s", "1.2", "--idle-s", "0"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(row().text("energy_domains"), "node");
+  const Contents contents = read_file(file());
+  for (const Row& meter : contents.rows(meters_table()))
+    if (meter.text("domain") == "node") {
+      EXPECT_THAT(meter.text("includes"), AllOf(HasSubstr("cpu"), HasSubstr("accel0")));
+    } else {
+      EXPECT_EQ(meter.text("includes"), "") << meter.text("domain");
+    }
 }
 
 TEST_F(MeteredRun, ATrainingHasTheEnergyOfItsWindowAndOfItsSteps) {

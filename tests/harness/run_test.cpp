@@ -91,6 +91,22 @@ class RunCommand : public ::testing::Test {
 const std::string kFma = "cpu/fma/" + isa_name(available_isas().back());
 const std::string kNetwork = "cpu/mlp_train/wine_quality_white/rectangle/256/4";
 
+TEST_F(RunCommand, EveryCountHasItsSourceAndUncertainty) {
+  const Outcome outcome = run({"run", "--filter", kFma, "--out", file(), "--window-s", "0.01", "--counters",
+                               "task_clock,page_faults", "--threads", "1"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto details = nlohmann::json::parse(rows().at(0).text("counter_details"));
+  for (const char* name : {"task_clock_s", "page_faults"}) {
+    const auto& detail = details.at(name);
+    EXPECT_EQ(detail.at("provenance"), "measured");
+    EXPECT_NE(detail.at("source"), "");
+    EXPECT_GE(detail.at("standard_uncertainty_per_step").get<double>(), 0) << name;
+  }
+  // starting and stopping takes some time of the clock, and little of a window
+  const double clock_s = rows().at(0).real("task_clock_s_measured");
+  EXPECT_LT(details.at("task_clock_s").at("standard_uncertainty_per_step").get<double>(), 0.5 * clock_s);
+}
+
 TEST_F(RunCommand, ARowSaysAllThatIsNeededToRepeatIt) {
   const Outcome outcome = run_filter(kFma, {"--threads", "1", "--seed", "7", "--order-seed", "5"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;

@@ -41,6 +41,30 @@ TEST(Domains, SensorsOfUnknownPlaceAreNeitherSummedNorTakenFromTheNode) {
   EXPECT_FALSE(total_energy({energies[1], energies[2]}, Provenance::kMeasured)) << "nothing to sum";
 }
 
+TEST(Domains, WhatLiesInsideIsListed) {
+  const auto channel = [](const std::string& domain, const std::string& parent,
+                          const std::string& duplicate_of = "") {
+    Channel made;
+    made.domain = domain, made.parent = parent, made.duplicate_of = duplicate_of;
+    return made;
+  };
+  const std::vector<Channel> all{channel("node", ""),
+                                 channel("psys", "node"),
+                                 channel("package0", "psys"),
+                                 channel("core0", "package0"),
+                                 channel("package0", "psys"),
+                                 channel("dram0", "package0"),
+                                 channel("mmio", "", "package0"),
+                                 channel("loop", "loop")};
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  EXPECT_THAT(included_domains(all, "psys"), ElementsAre("package0", "core0", "dram0"));
+  EXPECT_THAT(included_domains(all, "package0"), ElementsAre("core0", "dram0"));
+  EXPECT_THAT(included_domains(all, "node"), ElementsAre("psys", "package0", "core0", "dram0", "loop"));
+  EXPECT_THAT(included_domains(all, "core0"), IsEmpty());
+  EXPECT_THAT(included_domains(all, "loop"), IsEmpty());
+}
+
 // ---- the node's rest --------------------------------------------------------------------------
 
 TEST(RestOfNode, IsTheNodeWithoutTheDomainsInside) {

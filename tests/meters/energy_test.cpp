@@ -263,6 +263,26 @@ TEST(Faults, WholeWattsMayRepeatUnderASteadyLoadButNotFromIdleIntoIt) {
   EXPECT_TRUE(stood_still(series, idle_after, kTenSeconds));
 }
 
+TEST(Faults, WholeWattsThatMovedAndThenStandAreStuck) {
+  // 300 W with a noise of 3 W: some 6 of 7 updates show another whole number
+  const Instrument noisy{.kind = kInstant, .period_s = 0.1, .quantum = 1, .noise_w = 3};
+  const Series moving = noisy.play(Waveform::constant(300), 0.1, 0, 20);
+  EXPECT_EQ(flags_of_energy(moving), "ok");
+  Series stood = moving;
+  for (Reading& reading : stood.readings)
+    if (reading.monotonic_s > 8 && reading.monotonic_s < 11) reading.value = 300;
+  EXPECT_EQ(flags_of_energy(stood), "stuck") << "for part of the window, and it recovered";
+  EXPECT_THAT(integrate(stood, kTenSeconds).reason, HasSubstr("has not moved for"));
+  // a noise that seldom crosses to the next whole watt: a stand of this length comes by chance
+  Series calm = moving;
+  for (Reading& reading : calm.readings)
+    reading.value = std::fmod(reading.monotonic_s, 1.0) < 0.35 ? 300 : 301;
+  EXPECT_EQ(flags_of_energy(calm), "ok");
+  for (Reading& reading : calm.readings)
+    if (reading.monotonic_s > 8 && reading.monotonic_s < 10) reading.value = 300;
+  EXPECT_EQ(flags_of_energy(calm), "ok");
+}
+
 TEST(Faults, AStampThatStandsStillIsStuckWhateverTheValue) {
   Series series = ten_hertz();
   for (std::size_t i = 0; i < series.readings.size(); ++i)
@@ -298,6 +318,13 @@ TEST(Faults, AMeterThatIsGoneIsLost) {
   EXPECT_EQ(flags_text(energy.flags), "dropout lost");
   EXPECT_EQ(energy.reason, "scripted: no such device");
   EXPECT_FALSE(std::isnan(energy.joules));
+  // one whose readings look back a second, gone for the last 0.6 s: what is missing is nearly covered
+  const Instrument nvml{.kind = kAverage, .period_s = 0.1, .averaging_s = 1, .quantum = 0.001, .noise_w = 1};
+  Series looks_back = nvml.play(Waveform::constant(300), 0.1, 0, 20);
+  for (Reading& reading : looks_back.readings)
+    if (reading.monotonic_s > kTenSeconds.end_s - 0.55)
+      reading.value.reset(), reading.reason = "scripted: GPU is lost";
+  EXPECT_THAT(flags_of_energy(looks_back), HasSubstr("lost"));
   std::erase_if(series.readings, [](const Reading& r) { return r.monotonic_s > 7; });
   EXPECT_TRUE(std::isnan(integrate(series, kTenSeconds).joules)) << "a fifth of a window is not its energy";
   series.readings.clear();

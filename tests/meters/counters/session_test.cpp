@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <stdexcept>
 
@@ -130,12 +131,15 @@ class Pretend : public CounterSource {
       value.name = name;
       value.source = name_;
       value.steps = in_window_ ? steps : 2;
-      value.value = 10.0 * static_cast<double>(value.steps);
+      value.value = 10.0 * static_cast<double>(value.steps) + start_and_stop;
+      if (running_share < 1) value.multiplexed = true, value.running_share = running_share;
       value.provenance = provenance();
       values.push_back(value);
     }
     return values;
   }
+  double start_and_stop = 0;  ///< counted by starting and stopping alone
+  double running_share = 1;
 
  private:
   std::string name_;
@@ -166,7 +170,8 @@ TEST(CounterSession, DealsNamesToTheFirstSourceThatDelivers) {
     session.start(pass);
     session.stop(7);
   }
-  EXPECT_EQ(log, "+a0+b0-b0-a0+a1-a1");
+  // each pass after two that count nothing
+  EXPECT_EQ(log, "+a0+b0-b0-a0+a0+b0-b0-a0+a0+b0-b0-a0+a1-a1+a1-a1+a1-a1");
   session.count_aside();
   const auto values = session.values();
   ASSERT_EQ(values.size(), request.names.size());
@@ -184,6 +189,31 @@ TEST(CounterSession, DealsNamesToTheFirstSourceThatDelivers) {
   EXPECT_EQ(values[2].provenance, Provenance::kSimulated);
   EXPECT_NE(values[5].reason.find("c: no permission: pretence; remedy: type this"), std::string::npos)
       << values[5].reason;
+}
+
+TEST(CounterSession, ACountCarriesWhatStartingStoppingAndMultiplexingMayHaveAdded) {
+  const auto counted = [](double start_and_stop, double running_share, bool in_window) {
+    std::string log;
+    std::vector<std::unique_ptr<CounterSource>> sources;
+    auto source =
+        std::make_unique<Pretend>("a", Names{"l1_miss"}, in_window, CounterStatus::State::kFound, &log);
+    source->start_and_stop = start_and_stop;
+    source->running_share = running_share;
+    sources.push_back(std::move(source));
+    CounterRequest request;
+    request.names = {"l1_miss"};
+    CounterSession session(std::move(sources), request);
+    session.start(0);
+    session.stop(5);
+    session.count_aside();
+    return session.values().at(0);
+  };
+  EXPECT_EQ(counted(0, 1, true).standard_uncertainty, 0.0);
+  EXPECT_DOUBLE_EQ(*counted(6, 1, true).standard_uncertainty, 6 / std::sqrt(3.0));
+  EXPECT_DOUBLE_EQ(*counted(0, 0.25, true).standard_uncertainty, 0.75 * 50 / std::sqrt(3.0));
+  EXPECT_DOUBLE_EQ(*counted(6, 0.25, true).standard_uncertainty, std::hypot(6, 0.75 * 56) / std::sqrt(3.0));
+  // made aside from the window: the source says it itself, or nobody does
+  EXPECT_FALSE(counted(6, 1, false).standard_uncertainty.has_value());
 }
 
 TEST(CounterSession, WithoutSourcesThereAreReasonsAndNoZeros) {

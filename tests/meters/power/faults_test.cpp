@@ -267,7 +267,10 @@ void write_table(const Table& table) {
   out << "# Meters and faults\n\nMade by the test `MeterFaults.TheTableHasNoEmptyCell` "
          "(build/meter-faults.md, "
          "which goes to tests/meters/FAULTS.md): what became of a window's energy when its instrument was "
-         "spoiled.\nThe run goes on in every case, and the reason names the meter.\n";
+         "spoiled.\nThe window goes on in every case, and the reason names the meter. The tests `MeteredRun` "
+         "spoil "
+         "instruments in the middle of\n`mlpwatt run`: it ends with 0, and its row has the flag and the "
+         "reason.\n";
   for (const auto& [meter, cells] : table) {
     out << "\n## " << meter << "\n\n| fault | what happened |\n|---|---|\n";
     for (const FaultName& fault : all_faults())

@@ -1,23 +1,11 @@
 // Rigs of the meters made of files, for the table of meters and faults.
 
-#include <sys/fsuid.h>
-#include <unistd.h>
-
 #include "tests/meters/power/fault_rigs.h"
 #include "tests/meters/trees.h"
 #include "tests/support/hanging_files.h"
 
 namespace mlpwatt::testing {
 namespace {
-
-/// What a file of mode 000 is to others than root: the calling thread opens files as nobody until allow().
-void forbid(const std::string& path) {
-  std::filesystem::permissions(path, std::filesystem::perms::none);
-  if (geteuid() == 0) setfsuid(65534);
-}
-void allow() {
-  if (geteuid() == 0) setfsuid(0);
-}
 
 /// One file of a tree holds the reading.
 class TreeRig : public FaultRig {

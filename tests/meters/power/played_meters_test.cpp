@@ -58,34 +58,40 @@ struct PlayedFile final : Played {
 #ifdef MLPWATT_HAVE_CURL
 /// Answers what is on display when it is asked. kTls: the same behind a certificate of its own.
 struct PlayedHttp final : Played {
-  enum class Kind { kPlug, kTls, kJoules, kRedfish };
+  enum class Kind { kPlug, kTls, kJoules, kRedfish, kRedfishJoules };
   PlayedHttp(Kind kind, const Waveform& curve)
       : kind_(kind),
         curve_(curve),
         server_([this](const HttpRequest& r) { return answer(r); }, kind == Kind::kTls) {
     Json section{{"name", "played"}, {"url", server_.url()}, {"poll_s", 0.05}, {"update_period_s", 0.1}};
-    if (kind != Kind::kJoules) section["averaging_s"] = 0.1;
-    if (kind == Kind::kJoules) section["unit"] = "J", section["update_period_s"] = 0.02;
+    if (counts())
+      section["update_period_s"] = 0.02;
+    else
+      section["averaging_s"] = 0.1;
+    if (kind == Kind::kJoules) section["unit"] = "J";
     if (kind == Kind::kTls)
       section["ca_file"] = write_file(folder_.path("ca.pem"), server_.certificate_pem());
-    if (kind != Kind::kRedfish) section["pointer"] = "/value";
-    open(kind == Kind::kRedfish ? "redfish" : "http_json", section);
+    if (!is_redfish()) section["pointer"] = "/value";
+    open(is_redfish() ? "redfish" : "http_json", section);
   }
   ~PlayedHttp() override { close(); }
 
  private:
+  bool is_redfish() const { return kind_ == Kind::kRedfish || kind_ == Kind::kRedfishJoules; }
+  bool counts() const { return kind_ == Kind::kJoules || kind_ == Kind::kRedfishJoules; }
   HttpReply answer(const HttpRequest& request) {
     HttpReply reply;
-    const double value = (kind_ == Kind::kJoules ? kCounter : kTenHertz).shows(curve_, now_s());
+    const double value = (counts() ? kCounter : kTenHertz).shows(curve_, now_s());
     const std::string chassis = "/redfish/v1/Chassis";
-    if (kind_ != Kind::kRedfish)
+    if (!is_redfish())
       reply.body = fmt::format(R"({{"value": {:.3f}}})", value);
     else if (request.path == chassis)
       reply.body = fmt::format(R"({{"Members": [{{"@odata.id": "{}/1"}}]}})", chassis);
     else if (request.path == chassis + "/1")
       reply.body = "{}";
     else if (request.path == chassis + "/1/EnvironmentMetrics")
-      reply.body = fmt::format(R"({{"PowerWatts": {{"Reading": {:.1f}}}}})", value);
+      reply.body = counts() ? fmt::format(R"({{"EnergyJoules": {{"Reading": {:.3f}}}}})", value)
+                            : fmt::format(R"({{"PowerWatts": {{"Reading": {:.1f}}}}})", value);
     else
       reply.status = 404;
     return reply;
@@ -134,20 +140,23 @@ struct PlayedModbus final : Played {
 
 #ifdef MLPWATT_HAVE_NETSNMP
 struct PlayedSnmp final : Played {
-  explicit PlayedSnmp(const Waveform& curve) {
-    auto show = [this, curve, last = 0.0](double t) mutable {
-      agent_.set(1, "integer",
-                 fmt::format("{:.0f}", 10 * (t > last ? curve.mean_w(last, t) : curve.watts(t))));
+  PlayedSnmp(bool counter, const Waveform& curve) {
+    auto show = [this, counter, curve, last = 0.0](double t) mutable {
+      const double value = counter ? curve.joules(0, t) : t > last ? curve.mean_w(last, t) : curve.watts(t);
+      agent_.set(1, counter ? "counter" : "integer", fmt::format("{:.0f}", 10 * value));
       last = std::max(last, t);
     };
     show(0);
-    player_ = std::make_unique<Player>(kTenHertz.period_s, show);
+    const double period_s = counter ? 0.04 : kTenHertz.period_s;
+    player_ = std::make_unique<Player>(period_s, show);
     start_s = player_->start_s();
-    open("snmp", agent_.section({{"oid", SnmpFixture::oid(1)},
-                                 {"scale", 0.1},
-                                 {"poll_s", 0.05},
-                                 {"update_period_s", 0.1},
-                                 {"averaging_s", 0.1}}));
+    Json object{{"oid", SnmpFixture::oid(1)},
+                {"unit", counter ? "J" : "W"},
+                {"scale", 0.1},
+                {"poll_s", 0.05},
+                {"update_period_s", period_s}};
+    if (!counter) object["averaging_s"] = 0.1;
+    open("snmp", agent_.section(object));
   }
   ~PlayedSnmp() override {
     close();
@@ -264,6 +273,8 @@ std::vector<Interface> interfaces() {
       {"powercap", here, file([](const Waveform& c) { return play_powercap(c, 0.01); }), 0.005, 10});
   all.push_back({"hwmon", here, file([](const Waveform& c) { return play_hwmon(c); }), 0.01});
   all.push_back(
+      {"hwmon_energy", here, file([](const Waveform& c) { return play_hwmon_energy(c); }), 0.005, 10});
+  all.push_back(
       {"pm_counters", here, file([](const Waveform& c) { return play_pm_counters(c); }), 0.005, 10});
   all.push_back({"csv_log", here, file([](const Waveform& c) { return play_csv_log(c); }), 0.01});
 #ifdef MLPWATT_HAVE_CURL
@@ -274,6 +285,7 @@ std::vector<Interface> interfaces() {
   all.push_back({"https_plug", here, http(PlayedHttp::Kind::kTls), 0.01});
   all.push_back({"http_counter", here, http(PlayedHttp::Kind::kJoules), 0.005});
   all.push_back({"redfish", here, http(PlayedHttp::Kind::kRedfish), 0.01});
+  all.push_back({"redfish_joules", here, http(PlayedHttp::Kind::kRedfishJoules), 0.005});
 #endif
 #ifdef MLPWATT_HAVE_MODBUS
   const auto modbus = [](bool counter) {
@@ -283,8 +295,12 @@ std::vector<Interface> interfaces() {
   all.push_back({"modbus_counter", here, modbus(true), 0.005});
 #endif
 #ifdef MLPWATT_HAVE_NETSNMP
-  all.push_back({"snmp", [] { return std::string(SnmpFixture::available() ? "" : "snmpd is not installed"); },
-                 [](const Waveform& curve) { return std::make_unique<PlayedSnmp>(curve); }, 0.01, 10});
+  const auto no_snmpd = [] { return std::string(SnmpFixture::available() ? "" : "snmpd is not installed"); };
+  const auto snmp = [](bool counter) {
+    return [counter](const Waveform& curve) { return std::make_unique<PlayedSnmp>(counter, curve); };
+  };
+  all.push_back({"snmp", no_snmpd, snmp(false), 0.01, 10});
+  all.push_back({"snmp_counter", no_snmpd, snmp(true), 0.005, 10});
 #endif
 #ifdef MLPWATT_HAVE_FREEIPMI
   all.push_back({"ipmi",
