@@ -58,7 +58,8 @@ class Sifter {
     std::vector<double> values;
     for (const Update& update : result_.list)
       if (!update.held) values.push_back(update.value);
-    if (!counter()) result_.resolution = shared_quantum(values, series_.channel.resolution);
+    result_.resolution =
+        counter() ? series_.channel.resolution : shared_quantum(values, series_.channel.resolution);
     judge_stuck();
     return result_;
   }

@@ -24,6 +24,13 @@ void expect_energy(const Energy& energy, double truth, double most, const std::s
   EXPECT_EQ(flags_text(energy.flags), "ok") << what << " " << energy.reason;
 }
 
+TEST(Integration, TheQuantumOfACounterIsPartOfItsUncertainty) {
+  const Instrument cray{.kind = ReadingKind::kEnergyCounter, .period_s = 0.1, .quantum = 1};
+  const Energy energy = integrate(cray.play(Waveform::constant(100), 0.05, 0, 30), {5, 25});
+  EXPECT_DOUBLE_EQ(energy.quantisation_j, 1 / std::sqrt(6.0));  // both ends, each rectangular
+  EXPECT_GE(energy.random_j(), energy.quantisation_j);
+}
+
 // ---- no fault: every offset of the window against the updates ---------------------------------
 
 struct Case {
