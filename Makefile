@@ -274,7 +274,7 @@ lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mo
 lint: SHELL := /bin/bash
 
 compile_commands.json: $(BUILD)/toolchain.mk ## the compilation database for editors and clang-tidy
-	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_KERNEL_FLAGS=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
+	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_KERNEL_FLAGS=__FILE__ -DMLPWATT_NVCC=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
 comma := ,
 
 install: build ## install under PREFIX (default /usr/local)
