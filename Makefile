@@ -49,7 +49,7 @@ EMULATED  := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out gpu/runtime.cu,$
 TEST_OBJ  := $(TESTS:%.cpp=$(BUILD)/%.o) $(EMULATED)
 PLUGINS   := $(patsubst %.cpp,$(BUILD)/%.so,$(sort $(wildcard tests/plugins/*.cpp)))
 
-COMMIT    := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +modified)
+COMMIT    := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(if $(shell git status --porcelain -- Makefile $(ROOMS) gpu 2>/dev/null),+modified)
 WARNINGS  := -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-unknown-pragmas
 BASE      := -std=c++20 $(OPT) -g1 -fopenmp -I. $(WARNINGS) $(SANITIZE)
 ALL_FLAGS  = $(BASE) $(PKG_CFLAGS) -MMD -MP $(CXXFLAGS)
@@ -62,30 +62,39 @@ isa_flags = $(strip $(if $(filter %_avx512.cpp,$1),-O3 -fno-math-errno -mavx512f
             $(if $(filter %_avx2_nofma.cpp,$1),-O3 -fno-math-errno -mavx2 -mno-fma -ffp-contract=off)\
             $(if $(filter %_generic.cpp,$1),-O3 -fno-math-errno))
 
-$(BUILD)/%.o: %.cpp | $(BUILD)/toolchain.mk
+$(BUILD)/%.o: %.cpp $(BUILD)/flags.txt | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  CXX   $<"
 	@$(CXX) $(ALL_FLAGS) $(call isa_flags,$<) $(FACT_FLAGS) -c $< -o $@
 
 # gpu/ for the host: the same sources, run by the emulator of tests/emulation.
-$(BUILD)/emulated/%.o: %.cu | $(BUILD)/toolchain.mk
+$(BUILD)/emulated/%.o: %.cu $(BUILD)/flags.txt | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  CXX   $< (emulated)"
 	@$(CXX) -x c++ $(ALL_FLAGS) -c $< -o $@
 
+# $(call kept,TEXT): a file with TEXT in it, touched only when that changes
+kept = @mkdir -p $(@D); printf '%s\n' '$1' | cmp -s - $@ || printf '%s\n' '$1' > $@
+# Objects are made again when the compiler or its flags are others than those they were made with.
+KERNEL_FLAGS = $(foreach i,avx512 avx2 avx2_nofma generic,$i: $(call isa_flags,micro_$i.cpp);)
+$(BUILD)/flags.txt: FORCE
+	$(call kept,$(filter-out ccache,$(CXX)) $(ALL_FLAGS) $(KERNEL_FLAGS))
+$(BUILD)/nvcc_flags.txt: FORCE
+	$(call kept,$(NVCC_FACT))
+
 # What built this binary goes into every record; its own object is rebuilt when any of it changes.
+NVCC_FACT   = $(if $(NVCC),nvcc $(NVCC_VERSION) $(strip $(NVCC_FLAGS) $(GENCODE)))
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
-              '-DMLPWATT_KERNEL_FLAGS="$(foreach i,avx512 avx2 avx2_nofma generic,$i: $(call isa_flags,micro_$i.cpp); )"' \
-              '-DMLPWATT_NVCC="$(if $(NVCC),nvcc $(NVCC_VERSION) $(strip $(NVCC_FLAGS) $(GENCODE)))"' \
+              '-DMLPWATT_KERNEL_FLAGS="$(KERNEL_FLAGS) "' '-DMLPWATT_NVCC="$(NVCC_FACT)"' \
               '-DMLPWATT_SOURCE_DIR="$(CURDIR)"' '-DMLPWATT_PREFIX="$(PREFIX)"'
 $(BUILD)/harness/build_facts.o: FACT_FLAGS = $(BUILD_FACTS)
 $(BUILD)/harness/build_facts.o: $(BUILD)/build_facts.txt
 $(BUILD)/build_facts.txt: FORCE
-	@mkdir -p $(@D); echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(NVCC) $(CURDIR) $(PREFIX)' | cmp -s - $@ || echo '$(COMMIT) $(BASE) $(CXXFLAGS) $(NVCC) $(CURDIR) $(PREFIX)' > $@
+	$(call kept,$(COMMIT) $(BASE) $(CXXFLAGS) $(NVCC_FACT) $(CURDIR) $(PREFIX))
 FORCE:
 
 ifneq ($(NVCC),)
-NVCC_VERSION = $(shell $(NVCC) --version | sed -n 's/.*, V//p')
+NVCC_VERSION := $(shell $(NVCC) --version | sed -n 's/.*, V//p')
 NVCC_FLAGS ?= -std=c++20 -O3 -lineinfo -I. -Xcompiler -fopenmp
 GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm_$(GPU_ARCH)),\
               -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
@@ -93,9 +102,9 @@ CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
 # Files without kernels go through nvcc once instead of once an architecture (PTX, should one slip in).
 GPU_HOST_SRC := gpu/runtime.cu gpu/device_facts.cu gpu/gemm/gemm.cu gpu/gemm/cublas.cu gpu/gemm/gemm_benchmarks.cu gpu/probes/sizes.cu
-$(GPU_HOST_SRC:%.cu=$(BUILD)/%.cu.o): GENCODE := -gencode=arch=compute_80,code=compute_80
+$(GPU_HOST_SRC:%.cu=$(BUILD)/%.cu.o): private GENCODE := -gencode=arch=compute_80,code=compute_80
 # What ptxas says of registers and spills stays beside the object: tests/gpu/registers_test.cpp reads it.
-$(BUILD)/%.cu.o: %.cu | $(BUILD)/toolchain.mk
+$(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags.txt | $(BUILD)/toolchain.mk
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"
 	@$(NVCC) $(NVCC_FLAGS) $(GENCODE) -Xptxas -v -MMD -MP -MF $(@:.o=.d) -c $< -o $@ 2> $(@:.o=.ptxas); \
@@ -197,8 +206,14 @@ record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in und
 	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
 bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
 	@harness/setup/bundle.sh $(BUILD)
-fma-gpu stream-gpu chase-gpu gemm-gpu: need-nvcc build ## peaks, bandwidths, latencies, products of the device
-	@$(RUN) --suite --filter '^gpu/$(@:-gpu=)/' $(ARGS)
+fma-gpu: need-nvcc build ## peak FLOP/s of the device
+	@$(RUN) --suite --filter '^gpu/fma/' $(ARGS)
+stream-gpu: need-nvcc build ## bandwidth of the device over working sets that cross each cache level
+	@$(RUN) --suite --filter '^gpu/stream/' $(ARGS)
+chase-gpu: need-nvcc build ## latency of the device over the same working sets
+	@$(RUN) --suite --filter '^gpu/chase/' $(ARGS)
+gemm-gpu: need-nvcc build ## matrix products on the device, and cuBLAS's
+	@$(RUN) --suite --filter '^gpu/gemm(_cublas)?/' $(ARGS)
 mlp-gpu: need-nvcc build ## training steps on the device, of the networks in the suite
 	@$(RUN) --suite --filter '^gpu/mlp_train/' $(ARGS)
 need-nvcc:

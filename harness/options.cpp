@@ -24,7 +24,9 @@ CLI::Option* number(CLI::Option* option, T least, T most, const char* kind) {
     const char* const end = text.data() + text.size();
     const auto [stopped, error] = std::from_chars(text.data(), end, value);
     if (error == std::errc() && stopped == end && value >= least && value <= most) return "";
-    if (least <= T{INT_MIN} && most >= T{INT_MAX}) return fmt::format("'{}' is not a {}", text, kind);
+    // limits nobody can have meant are named only to who went beyond them
+    if (error == std::errc::invalid_argument || (error == std::errc() && stopped != end))
+      if (least <= T{INT_MIN} && most >= T{INT_MAX}) return fmt::format("'{}' is not a {}", text, kind);
     return fmt::format("'{}' is not a {} from {} to {}", text, kind, least, most);
   });
 }

@@ -31,15 +31,11 @@ const Backend& require_backend(const std::string& name) {
   return *backend;
 }
 
-Check check_trainer(const Backend& backend, const Backend::Trainer& trainer, const Network& network,
-                    const Dataset& data, RunOptions options, const reference::Adam& adam) {
-  const MlpCheckPlan plan = plan_mlp_check(network, data, options.batch);
-  options.batch = plan.batch;
-  options.threads = trainer.engine->threads();
-  options.algorithm = trainer.engine->algorithm();
-  const Backend::Trainer tried = backend.make_trainer(network, plan.engine_data, options, adam);
-  return check_engine(*tried.engine, network, plan.followed, plan.rows, adam, options.seed, plan.steps,
-                      trainer.tolerance);
+Check check_trainer(const Backend::Trainer& trainer, const Network& network, const Dataset& data, int batch,
+                    const reference::Adam& adam, std::uint64_t seed) {
+  const MlpCheckPlan plan = plan_mlp_check(network, data, batch);
+  const std::unique_ptr<MlpEngine> tried = trainer.same(plan.engine_data, plan.batch, adam);
+  return check_engine(*tried, network, plan.followed, plan.rows, adam, seed, plan.steps, trainer.tolerance);
 }
 
 BackendRegistration::BackendRegistration(Backend backend) { registered().push_back(std::move(backend)); }

@@ -19,6 +19,8 @@ struct Backend {
   struct Trainer {
     std::unique_ptr<MlpEngine> engine;
     std::map<std::string, std::string> facts;
+    /// Another engine of the same algorithm and team for other rows, another batch, another rate.
+    std::function<std::unique_ptr<MlpEngine>(const Dataset&, int batch, const reference::Adam&)> same;
     MlpTolerance tolerance = kFloat32Tolerance;  ///< of a check of this engine
   };
 
@@ -36,10 +38,10 @@ const Backend* find_backend(const std::string& name);
 /// Errors: std::runtime_error with the reason and the remedy.
 const Backend& require_backend(const std::string& name);
 
-/// What Kernel::check is to a benchmark: another engine of the same algorithm, team and batch as `trainer`,
-/// against the reference.
-Check check_trainer(const Backend& backend, const Backend::Trainer& trainer, const Network& network,
-                    const Dataset& data, RunOptions options, const reference::Adam& adam);
+/// What Kernel::check is to a benchmark: another engine like `trainer`'s at the batch that is timed, against
+/// the reference. @param seed of its initial parameters
+Check check_trainer(const Backend::Trainer& trainer, const Network& network, const Dataset& data, int batch,
+                    const reference::Adam& adam, std::uint64_t seed);
 
 struct BackendRegistration {
   explicit BackendRegistration(Backend backend);

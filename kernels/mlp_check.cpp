@@ -51,11 +51,13 @@ double turned_signs(const Network& network, std::int64_t rows) {
 namespace {
 /// `rows` of `data`, in that order; its first `train_rows` become training rows.
 Dataset take_rows(const Dataset& data, const std::vector<std::int64_t>& rows, std::int64_t train_rows) {
-  Dataset part = data;
+  Dataset part;
+  part.info = data.info;
+  part.source = data.source, part.path = data.path, part.checksum = data.checksum;
+  part.official = data.official;
   part.rows = static_cast<std::int64_t>(rows.size());
   part.test_rows = part.rows - train_rows;
   const auto take = [&](const std::vector<float>& from, std::int64_t width, std::vector<float>& to) {
-    to.clear();
     to.reserve(static_cast<std::size_t>(part.rows * width));
     for (const std::int64_t row : rows)
       to.insert(to.end(), from.begin() + row * width, from.begin() + (row + 1) * width);
@@ -75,18 +77,18 @@ Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t te
   return take_rows(data, rows, train_rows);
 }
 
-Dataset repeat_rows(const Dataset& data, int rows, int copies, std::uint64_t seed) {
+Dataset repeat_rows(const Dataset& data, int rows, const std::vector<int>& copies, std::uint64_t seed) {
   RandomStream stream(seed);
   std::vector<std::int64_t> all;
-  for (std::int64_t first = 0; first < data.train_rows(); first += rows) {
+  for (std::size_t b = 0; b < copies.size(); ++b) {
+    const std::int64_t first = static_cast<std::int64_t>(b) * rows;
     std::vector<std::int64_t> batch;
     for (std::int64_t i = first; i < std::min(first + rows, data.train_rows()); ++i)
-      batch.insert(batch.end(), static_cast<std::size_t>(copies), i);
+      batch.insert(batch.end(), static_cast<std::size_t>(copies[b]), i);
     shuffle(batch, stream);
     all.insert(all.end(), batch.begin(), batch.end());
   }
-  for (std::int64_t i = data.train_rows(); i < data.rows; ++i) all.push_back(i);
-  return take_rows(data, all, data.train_rows() * copies);
+  return take_rows(data, all, static_cast<std::int64_t>(all.size()));
 }
 
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
@@ -182,29 +184,41 @@ Check check_engine(MlpEngine& engine, const Network& network, const Dataset& dat
   return first;
 }
 
+namespace {
+/// Of at most `most` rows so many that copies of them fill `batch` as nearly as can be; then as many as can
+/// be.
+int rows_that_fill(int batch, int most) {
+  int best = std::min(batch, most);
+  for (int rows = best; rows > 0 && 2 * rows > most; --rows)
+    if (batch % rows < batch % best) best = rows;
+  return best;
+}
+}  // namespace
+
 MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch) {
   constexpr double kReferenceMacs = 3e8;  // ~0.3 s
+  constexpr int kLeastRows = 8, kLeastSteps = 2;
   const double macs_per_row = 3.0 * static_cast<double>(network.parameters());
-  const int most =
-      static_cast<int>(std::min<std::int64_t>(batch, std::max<std::int64_t>(data.train_rows(), 1)));
+  const int whole = static_cast<int>(std::min<std::int64_t>(batch, data.train_rows())),
+            rest = data.train_rows() > batch ? static_cast<int>(data.train_rows() % batch) : 0;
   const int affordable =
-      static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / 10, 2.0, static_cast<double>(batch)));
+      static_cast<int>(std::min(static_cast<double>(whole), std::max(static_cast<double>(kLeastRows),
+                                                                     kReferenceMacs / macs_per_row / 10)));
   MlpCheckPlan plan;
-  plan.rows = plan.batch = batch;
-  int copies = 1;
-  if (affordable < most) {
-    plan.rows = affordable;
-    // a divisor of the batch, unless that is far from what can be afforded
-    for (int rows = affordable; 2 * rows > affordable; --rows)
-      if (most % rows == 0) {
-        plan.rows = rows;
-        break;
-      }
-    copies = most / plan.rows;
-    plan.batch = plan.rows * copies;
+  plan.rows = rows_that_fill(whole, affordable);
+  std::vector<int> copies{whole / plan.rows};
+  std::int64_t followed = plan.rows;
+  if (rest > 0) {
+    // the partial batch's rows: all of them, or the most that divide it
+    int last = std::min(rest, plan.rows);
+    while (rest % last != 0) --last;
+    copies.push_back(rest / last);
+    followed += last;
   }
-  plan.steps = static_cast<int>(std::clamp(kReferenceMacs / macs_per_row / plan.rows, 1.0, 10.0));
-  plan.followed = first_rows(data, plan.rows + plan.rows / 2, plan.rows);
+  plan.batch = whole < batch ? batch : plan.rows * copies[0];
+  plan.steps = static_cast<int>(
+      std::clamp(kReferenceMacs / macs_per_row / plan.rows, static_cast<double>(kLeastSteps), 10.0));
+  plan.followed = first_rows(data, followed, 0);
   plan.engine_data = repeat_rows(plan.followed, plan.rows, copies, 1);
   return plan;
 }

@@ -30,7 +30,8 @@ enum class Following {
 /// later mean loss within `tolerance.loss` of the reference's, and the parameters have moved together (Adam
 /// turns the sign of a vanishing gradient into a whole step, so single parameters may differ by steps; their
 /// mean may not).
-/// @param batch the batch size `engine` was made with
+/// @param data, batch what the reference follows; the engine may have been made with batches of the same
+/// means (MlpCheckPlan)
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
                               const reference::Adam& adam, std::uint64_t seed, int steps,
                               const MlpTolerance& tolerance = kFloat32Tolerance,
@@ -45,22 +46,23 @@ Check check_engine(MlpEngine& engine, const Network& network, const Dataset& dat
                    const reference::Adam& adam, std::uint64_t seed, int steps,
                    const MlpTolerance& tolerance = kFloat32Tolerance);
 
-/// What a check runs. The scalar reference follows some 3e8 multiply-adds (0.3 s): ten steps of whole
-/// batches, of larger networks fewer rows and steps. The engine always gets the batch that is timed, with its
-/// panels, blocks and team: where the reference has fewer rows, the engine's batch is these rows, each
-/// equally often and mixed, which has the same mean loss and the same gradient.
+/// What a check runs: first the batch that is timed, then the partial one that ends an epoch, in turns. The
+/// scalar reference follows some 3e8 multiply-adds (0.3 s): ten steps of whole batches, of larger networks
+/// fewer rows, at least eight, and fewer steps. Where it follows fewer rows than a batch has, the engine's
+/// batch is these rows, each equally often and mixed, which has the same mean loss and the same gradient:
+/// panels, blocks and team are those that are timed.
 struct MlpCheckPlan {
   int steps = 0;
-  int rows = 0;         ///< of the reference's batch
+  int rows = 0;         ///< of the reference's batch: check_engine's `batch`
   Dataset followed;     ///< what the reference follows: check_engine's `data`
-  int batch = 0;        ///< of the engine; of a batch that `rows` does not divide, a few rows less
+  int batch = 0;        ///< of the engine: the one asked for; a few rows less where no such share divides it
   Dataset engine_data;  ///< what to make the engine with
 };
 MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch);
 
-/// Each batch of `rows` training rows of `data` as one of rows * copies: every row `copies` times, in a
-/// seeded order. The test rows stay.
-Dataset repeat_rows(const Dataset& data, int rows, int copies, std::uint64_t seed);
+/// The training batches of `rows` rows of `data`, the first with each row copies[0] times, the second
+/// copies[1] times and so on, each batch in a seeded order of its own; no test rows.
+Dataset repeat_rows(const Dataset& data, int rows, const std::vector<int>& copies, std::uint64_t seed);
 
 /// The first `train_rows` training and `test_rows` test rows of `data`.
 Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows);

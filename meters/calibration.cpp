@@ -439,6 +439,8 @@ void apply_timing(Channel& channel, const ChannelTiming& timing) {
   if (!timing.period_is_bound) {
     channel.update_period_s = timing.update_period_s.value;
     channel.update_period_known = Known::kMeasured;
+  } else if (channel.update_period_s <= 0) {
+    channel.update_period_s = timing.update_period_s.value;  // at most that
   }
   channel.lag_s = std::max(0.0, timing.lag_s.value);
   channel.lag_spread_s = timing.lag_s.spread;

@@ -225,13 +225,15 @@ std::int64_t count_updates(Energy& energy, const Updates& updates, const Channel
   return changes;
 }
 
-/// Whether it failed within the interval and never answered again: a long averaging window may still cover
-/// what is missing, the meter is gone all the same.
-bool gone_at_the_end(const Series& series, const Interval& interval) {
+/// Whether it failed for the last periods of the interval and never answered again: a long averaging window
+/// may still cover what is missing, the meter is gone all the same.
+bool gone_at_the_end(const Series& series, const Interval& interval, double period_s) {
   constexpr int kFailures = 3;
+  constexpr double kPeriods = 2.5;  // as drop-outs
   int failures = 0;
   for (auto reading = series.readings.rbegin(); reading != series.readings.rend(); ++reading) {
-    if (reading->value) break;
+    if (reading->value)
+      return failures >= kFailures && interval.end_s - reading->monotonic_s > kPeriods * period_s;
     failures += interval.holds(reading->monotonic_s);
   }
   return failures >= kFailures;
@@ -293,8 +295,13 @@ Energy integrate(const Series& series, const Interval& interval) {
       energy.reason = fmt::format("{}: {}: no readings for the last {:.3g} s of the window", series.meter,
                                   channel.domain, interval.end_s - curve.last_s());
   }
-  if (gone_at_the_end(series, interval)) energy.flags |= kLost;
-  if (curve.first_s() > interval.begin_s + reach_s) energy.flags |= kDropout;
+  if (gone_at_the_end(series, interval, std::max(period_s, series.poll_period_s))) energy.flags |= kLost;
+  if (curve.first_s() > interval.begin_s + reach_s) {
+    energy.flags |= kDropout;
+    if (energy.reason.empty())
+      energy.reason = fmt::format("{}: {}: no readings for the first {:.3g} s of the window", series.meter,
+                                  channel.domain, curve.first_s() - interval.begin_s);
+  }
   if (curve.last_s() - curve.first_s() < 0 ||
       std::min(curve.last_s(), interval.end_s) - std::max(curve.first_s(), interval.begin_s) <
           0.5 * interval.length_s() - reach_s)
@@ -353,6 +360,14 @@ bool stood_still(const Series& series, const Interval& idle, const Interval& win
     if (overlap(stretch, idle) > least_s && overlap(stretch, window) > least_s) return true;
   }
   return false;
+}
+
+void flag_stand(Energy& energy, const Series& series, const Interval& idle, const Interval& window) {
+  if (!stood_still(series, idle, window)) return;
+  energy.flags |= kStuck;
+  if (energy.reason.empty())
+    energy.reason = fmt::format("{}: {} has shown one value from idle into the window", series.meter,
+                                series.channel.domain);
 }
 
 Idle idle_power(const std::vector<Energy>& idle_times) {

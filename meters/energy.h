@@ -95,6 +95,8 @@ Energy integrate(const Series& series, const Interval& interval);
 /// Whether a power reading kept one value from well inside an idle time to well inside a window (more than 5
 /// update periods of each): so coarse a reading may repeat while the load is steady, but not when it changes.
 bool stood_still(const Series& series, const Interval& idle, const Interval& window);
+/// Flags `energy` of that window `stuck`, with a reason, where it is so.
+void flag_stand(Energy& energy, const Series& series, const Interval& idle, const Interval& window);
 
 /// Idle power, from the idle times before and after (either may be missing: NaN joules).
 struct Idle {

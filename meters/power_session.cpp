@@ -19,7 +19,7 @@ namespace {
 
 constexpr double kLeastIdle_s = 1, kMostIdle_s = 30, kModelIdle_s = 0.2;
 /// Beyond this nobody waits for a late reading.
-constexpr double kMostSettle_s = 5;
+constexpr double kMostSettle_s = 5;  ///< beside a known lag
 
 std::vector<std::string> words_of(const std::string& list) {
   std::vector<std::string> words;
@@ -148,7 +148,11 @@ PowerSession::PowerSession(std::vector<std::unique_ptr<Meter>> meters, double id
 
 void PowerSession::start(std::vector<std::unique_ptr<Meter>> meters) {
   for (const auto& meter : meters)
-    for (const Channel& channel : meter->channels()) channels_.push_back(channel);
+    for (Channel channel : meter->channels()) {
+      // nobody knows it better: how often it is read
+      if (channel.update_period_s <= 0) channel.update_period_s = meter->poll_period_s();
+      channels_.push_back(std::move(channel));
+    }
   if (!meters.empty()) sampler_ = std::make_unique<Sampler>(std::move(meters));
 }
 
@@ -262,7 +266,7 @@ std::vector<ChannelEnergy> PowerSession::energies(const std::vector<Series>& all
     std::vector<Energy> idle_times;
     for (const Interval& each : idle) {
       idle_times.push_back(idle_energy(series, each));
-      if (stood_still(series, each, window)) energy.gross.flags |= kStuck;
+      flag_stand(energy.gross, series, each, window);
     }
     if (idle.empty() && i < sitting_idle_.size()) idle_times = sitting_idle_[i];
     energy.idle = idle_power(idle_times);
@@ -320,14 +324,15 @@ WindowPower PowerSession::result() {
   WindowPower result;
   if (!active() || !ended_) return result;
   result.window = window_;
-  double until = window_.end_s, patience = 0;
+  // A model and a counter are complete at their marks; the others have to catch up, with the idle time too.
+  const double last_s = idle_after_.empty() ? window_.end_s : idle_after_.back().end_s;
+  double late_s = 0, patience_s = 0;
   for (const Channel& channel : channels_) {
-    const double late = channel.lag_s + channel.averaging_s + channel.update_period_s;
-    until = std::max(until, window_.end_s + late);
-    patience = std::max(patience, 1.5 * late);
+    const double spread_s = channel.averaging_s + channel.update_period_s;
+    late_s = std::max(late_s, channel.lag_s + spread_s);
+    patience_s = std::max(patience_s, channel.lag_s + std::min(kMostSettle_s, 1.5 * spread_s));
   }
-  // A model and a counter are complete at their marks; the others have to catch up.
-  if (patience > 0.01) sampler_->wait_past(until, window_.end_s + std::min(kMostSettle_s, patience));
+  if (patience_s > 0.01) sampler_->wait_past(last_s + late_s, last_s + patience_s);
   result.idle = idle_before_;
   result.idle.insert(result.idle.end(), idle_after_.begin(), idle_after_.end());
   const double from =

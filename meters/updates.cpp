@@ -51,6 +51,7 @@ class Sifter {
     spike_w_ = limit_w_ > 0 ? limit_w_ : usual_gain_w() * kCounterSpike;
     for (const Reading& reading : series_.readings) take(reading);
     close_stretch(last_read_s_);
+    close_value_stretch();
     gap_until(interval_.end_s);
     if (candidate_) flag(kOutOfRange, candidate_->monotonic_s, candidate_->monotonic_s);
     for (const double step : series_.wall_steps_s)
@@ -128,20 +129,25 @@ class Sifter {
   void find_period() {
     std::vector<double> reads, changes;
     const Reading *before = nullptr, *changed = nullptr;
+    bool stamped = false;
     for (const Reading& reading : series_.readings) {
       if (!reading.value) continue;
       if (before != nullptr && reading.monotonic_s > before->monotonic_s)
         reads.push_back(reading.monotonic_s - before->monotonic_s);
-      if (changed == nullptr || *changed->value != *reading.value) {
+      const bool update = changed != nullptr && changed->device_stamp && reading.device_stamp
+                              ? *changed->device_stamp != *reading.device_stamp
+                              : changed == nullptr || *changed->value != *reading.value;
+      stamped = stamped || reading.device_stamp.has_value();
+      if (update) {
         if (changed != nullptr) changes.push_back(reading.monotonic_s - changed->monotonic_s);
         changed = &reading;
       }
       before = &reading;
     }
     poll_s_ = std::max(series_.poll_period_s, median(reads));
-    result_.period_s = series_.channel.update_period_s > 0 ? series_.channel.update_period_s
-                       : changes.size() >= 5               ? median(changes)
-                                                           : poll_s_;
+    result_.period_s = series_.channel.update_period_s > 0   ? series_.channel.update_period_s
+                       : changes.size() >= (stamped ? 2 : 5) ? median(changes)
+                                                             : poll_s_;
     step_s_ = std::max(result_.period_s, poll_s_);
   }
 
@@ -162,6 +168,10 @@ class Sifter {
     const bool same =
         last_raw_ && (reading.device_stamp && last_stamp_ ? *reading.device_stamp == *last_stamp_
                                                           : *reading.value == *last_raw_);
+    if (!last_raw_ || *reading.value != *last_raw_) {
+      close_value_stretch();
+      value_since_s_ = t;
+    }
     if (!same) {
       close_stretch(std::clamp(t - result_.period_s, last_update_s_, std::max(last_update_s_, last_read_s_)));
       add(t, value);
@@ -218,6 +228,7 @@ class Sifter {
       flag(kWrappedTwice, last_read_s_, reading.monotonic_s,
            fmt::format("it may have wrapped twice in {:.3g} s without a reading", elapsed_s));
     joules_ += gain;
+    if (gain > 0) least_gain_j_ = least_gain_j_ > 0 ? std::min(least_gain_j_, gain) : gain;
     fastest_w_ = std::max(fastest_w_, gain / seconds);
     value = joules_;
     return true;
@@ -233,6 +244,7 @@ class Sifter {
     joules_ += *reading.value - *candidate_->value;
     candidate_.reset();
     add(reading.monotonic_s, joules_);
+    value_since_s_ = reading.monotonic_s;
     last_raw_ = reading.value;
     last_stamp_ = reading.device_stamp;
     last_read_s_ = reading.monotonic_s;
@@ -257,6 +269,12 @@ class Sifter {
     last_update_s_ = t;
   }
 
+  /// Of a meter with stamps: how long its value has been the same until the last reading.
+  void close_value_stretch() {
+    if (last_stamp_ && value_since_s_ > kNever && last_read_s_ - value_since_s_ > kStuckPeriods * step_s_)
+      value_stretches_.push_back({value_since_s_, last_read_s_});
+  }
+
   /// The value stood from the last update until `until`: keep it there, and see whether that is too long.
   void close_stretch(double until) {
     if (result_.list.empty()) return;
@@ -268,42 +286,61 @@ class Sifter {
     if (until - last_update_s_ > kStuckPeriods * step_s_) stretches_.push_back({last_update_s_, until});
   }
 
-  /// Whole watts of a steady load repeat themselves: such a stretch is a stand only where the rest of the
-  /// interval changed so often that chance does not make it.
-  bool is_unlikely(const Interval& stretch) const {
-    constexpr double kByChance = 1e-6;
-    constexpr int kLeastChanges = 10;
+  /// Whole watts of a steady load repeat themselves, and a drift makes quiet times between restless ones.
+  /// What no healthy meter does is to show noise of several quanta and then one value for long: such a stand
+  /// has on one side twenty updates with reversals of more than a quantum.
+  bool stands_in_noise(const Interval& stretch) const {
+    constexpr double kLeastPeriods = 20;
     const double stood_s =
         std::min(stretch.end_s, interval_.end_s) - std::max(stretch.begin_s, interval_.begin_s);
-    const double moved_s = interval_.length_s() - stood_s;
-    if (stood_s <= 0 || moved_s <= 0) return false;
-    const auto changes = std::count_if(result_.list.begin(), result_.list.end(), [&](const Update& u) {
-      return !u.held && interval_.holds(u.at_s) && (u.at_s < stretch.begin_s || u.at_s > stretch.end_s);
-    });
-    if (changes < kLeastChanges) return false;
-    const double moves = std::min(0.95, static_cast<double>(changes) * step_s_ / moved_s);
-    return std::pow(1 - moves, stood_s / step_s_) < kByChance;
+    if (stood_s < kLeastPeriods * step_s_) return false;
+    std::vector<double> before, after;
+    for (const Update& update : result_.list)
+      if (!update.held && interval_.holds(update.at_s))
+        (update.at_s < stretch.begin_s ? before : after).push_back(update.value);
+    std::reverse(before.begin(), before.end());  // the nearest first
+    // the first after it may be the value it stood at
+    return is_noisy(before) || is_noisy(after);
+  }
+
+  /// @param values of updates, the nearest to the stretch in question first
+  bool is_noisy(const std::vector<double>& values) const {
+    constexpr std::size_t kUpdates = 20;
+    constexpr int kLeastReversals = 4;
+    if (values.size() < kUpdates) return false;
+    int reversals = 0;
+    for (std::size_t i = 1; i + 1 < kUpdates; ++i) {
+      const double in = values[i] - values[i - 1], out = values[i + 1] - values[i];
+      reversals += in * out < 0 && std::min(std::fabs(in), std::fabs(out)) > 1.5 * result_.resolution;
+    }
+    return reversals >= kLeastReversals;
   }
 
   void judge_stuck() {
     const bool stamps = last_stamp_.has_value();
-    for (const Interval& stretch : stretches_) {
-      if (stretch.end_s < interval_.begin_s || stretch.begin_s > interval_.end_s) continue;
-      const double value = last_raw_.value_or(0);
-      bool stuck =
-          stamps || (!counter() && (result_.resolution < 1e-4 * std::fabs(value) || is_unlikely(stretch)));
-      if (counter() && !stamps) {
-        // A coarse counter may rest between two joules of a small power.
-        const double rest_s = last_read_s_ - first_read_s_ - stretch.length_s();
-        stuck = rest_s <= 0 || joules_ <= 0 ||
-                joules_ / rest_s * stretch.length_s() > 3 * series_.channel.resolution;
-      }
-      if (!stuck) continue;
-      result_.flags |= kStuck;
-      if (result_.reason.empty())
-        result_.reason = fmt::format("{}: {} has not moved for {:.3g} s", series_.meter,
-                                     series_.channel.domain, stretch.length_s());
-    }
+    for (const Interval& stretch : stretches_)
+      if (stamps || stood_wrongly(stretch)) flag_stuck(stretch, "has not moved");
+    // stamps that go on do not make a value move
+    for (const Interval& stretch : value_stretches_)
+      if (stood_wrongly(stretch)) flag_stuck(stretch, "has shown one value under new stamps");
+  }
+
+  /// Of a value that did not change for so long, whatever its stamps.
+  bool stood_wrongly(const Interval& stretch) const {
+    if (!counter())
+      return result_.resolution < 1e-4 * std::fabs(last_raw_.value_or(0)) || stands_in_noise(stretch);
+    // A coarse counter may rest between two joules of a small power.
+    const double rest_s = last_read_s_ - first_read_s_ - stretch.length_s();
+    return rest_s <= 0 || joules_ <= 0 ||
+           joules_ / rest_s * stretch.length_s() > 3 * std::max(series_.channel.resolution, least_gain_j_);
+  }
+
+  void flag_stuck(const Interval& stretch, const char* what) {
+    if (stretch.end_s < interval_.begin_s || stretch.begin_s > interval_.end_s) return;
+    result_.flags |= kStuck;
+    if (result_.reason.empty())
+      result_.reason = fmt::format("{}: {} {} for {:.3g} s", series_.meter, series_.channel.domain, what,
+                                   stretch.length_s());
   }
 
   const Series& series_;
@@ -314,7 +351,10 @@ class Sifter {
   std::optional<double> last_raw_;
   std::optional<std::int64_t> last_stamp_;
   std::optional<Reading> candidate_;  ///< of a counter: does not follow; glitch or new origin
-  std::vector<Interval> stretches_;
+  std::vector<Interval> stretches_;   ///< without an update: of stamps where there are any, else of values
+  std::vector<Interval> value_stretches_;  ///< of one value under stamps that went on
+  double value_since_s_ = kNever;          ///< the last value has been shown since then
+  double least_gain_j_ = 0;                ///< of a counter: a quantum that nobody declared is at most this
 };
 
 }  // namespace

@@ -31,6 +31,15 @@ std::map<std::string, std::string> engine_facts(const CpuEngine& engine) {
           {"algorithm", engine.algorithm()}};
 }
 
+/// What makes another engine of the same algorithm, instruction set and team.
+EngineOptions same_engine(EngineOptions options, const CpuEngine& engine, int batch) {
+  options.isa = engine.isa();
+  options.threads = engine.threads();
+  options.algorithm = engine.algorithm();
+  options.batch = batch;
+  return options;
+}
+
 class MlpTrainKernel : public Kernel {
  public:
   MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
@@ -52,14 +61,11 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    // The same engine, instruction set and team at the same batch.
     const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
-    EngineOptions options = engine_options_;
-    options.batch = plan.batch;
-    options.threads = engine_->threads();
-    options.algorithm = engine_->algorithm();
-    const auto engine = make_engine(network_, plan.engine_data, options);
-    return check_engine(*engine, network_, plan.followed, plan.rows, options.adam, options_.seed, plan.steps);
+    const auto engine =
+        make_engine(network_, plan.engine_data, same_engine(engine_options_, *engine_, plan.batch));
+    return check_engine(*engine, network_, plan.followed, plan.rows, engine_options_.adam, options_.seed,
+                        plan.steps);
   }
 
   void run(std::int64_t steps) override {
@@ -116,7 +122,13 @@ Backend::Trainer make_trainer(const Network& network, const Dataset& data, const
   engine.adam = adam;
   std::unique_ptr<CpuEngine> made = make_engine(network, data, engine);
   std::map<std::string, std::string> facts = engine_facts(*made);
-  return {std::move(made), std::move(facts)};
+  engine = same_engine(engine, *made, engine.batch);
+  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
+    engine.batch = batch;
+    engine.adam = its;
+    return make_engine(network, rows, engine);
+  };
+  return {std::move(made), std::move(facts), same};
 }
 
 const BackendRegistration backend{{"cpu", [] { return std::string(); }, {}, make_trainer}};

@@ -30,6 +30,14 @@ std::map<std::string, std::string> engine_facts(const Engine& engine) {
   return facts;
 }
 
+/// What makes another engine of the same algorithm and blocks.
+EngineOptions same_engine(EngineOptions options, const Engine& engine, int batch) {
+  options.algorithm = engine.algorithm();
+  options.blocks = engine.blocks();
+  options.batch = batch;
+  return options;
+}
+
 class MlpTrainKernel : public Kernel {
  public:
   MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
@@ -46,15 +54,11 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    // The same engine at the same batch.
     const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
-    EngineOptions options = engine_options_;
-    options.batch = plan.batch;
-    options.algorithm = engine_->algorithm();
-    options.blocks = engine_->blocks();
-    const auto engine = make_engine(network_, plan.engine_data, options);
-    return check_engine(*engine, network_, plan.followed, plan.rows, options.adam, options_.seed, plan.steps,
-                        tolerance_of(engine_->algorithm()));
+    const auto engine =
+        make_engine(network_, plan.engine_data, same_engine(engine_options_, *engine_, plan.batch));
+    return check_engine(*engine, network_, plan.followed, plan.rows, engine_options_.adam, options_.seed,
+                        plan.steps, tolerance_of(engine_->algorithm()));
   }
 
   void run(std::int64_t steps) override {
@@ -111,7 +115,13 @@ Backend::Trainer make_trainer(const Network& network, const Dataset& data, const
   std::unique_ptr<Engine> made = make_engine(network, data, engine);
   std::map<std::string, std::string> facts = engine_facts(*made);
   const MlpTolerance tolerance = tolerance_of(made->algorithm());
-  return {std::move(made), std::move(facts), tolerance};
+  engine = same_engine(engine, *made, engine.batch);
+  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
+    engine.batch = batch;
+    engine.adam = its;
+    return make_engine(network, rows, engine);
+  };
+  return {std::move(made), std::move(facts), same, tolerance};
 }
 
 const BackendRegistration backend{{"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer}};

@@ -22,7 +22,7 @@ constexpr double kStateBytesPerParameter = 4 * (2 + 3 + 3);
 constexpr double kBytesPerCell = 4 * 4;
 
 /// Of the file; a kept one of another version is measured again.
-constexpr int kCalibrationVersion = 3;
+constexpr int kCalibrationVersion = 2;
 
 /// Over small and large, shallow and deep, and each kind of shape: what the coefficients are fitted to.
 struct Pick {

@@ -128,6 +128,7 @@ ChannelEnergy energy_of(const Options& options, const Series& series, const RunT
   for (const Interval& idle : times.idle) {
     const Interval settled{idle.begin_s + series.channel.averaging_s, idle.end_s};
     if (settled.length_s() > 0) idle_times.push_back(integrate(series, settled));
+    flag_stand(energy.gross, series, idle, times.window);
   }
   energy.idle = idle_power(idle_times);
   if (options.idle_w >= 0) energy.idle = {options.idle_w, 0, 0};

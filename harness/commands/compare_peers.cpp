@@ -12,6 +12,7 @@
 #include <ostream>
 #include <regex>
 
+#include "cpu/isa.h"
 #include "harness/build_facts.h"
 #include "harness/compare/comparison.h"
 #include "harness/compare/driver.h"
@@ -73,6 +74,7 @@ std::vector<std::unique_ptr<Learner>> enrol(const Options& options, const Compar
   const Entry entry(options.peers);
   std::vector<std::unique_ptr<Learner>> learners;
   const bool on_gpu = options.points.device == "gpu";
+  if (!on_gpu) choose_isa(settings.run.kernel.isa);  // one that is not here ends it before anybody is started
   learners.push_back(make_our_learner(on_gpu ? "gpu" : "cpu", settings.run.kernel));
   if (!on_gpu && entry.admits("cxx_blas") && !libraries.found.empty())
     learners.push_back(make_blas_learner(libraries));

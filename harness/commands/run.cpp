@@ -66,7 +66,7 @@ void add_google_options(CLI::App& app, Options& options) {
   option("out", google.out, "a second report into this file")->envname("BENCHMARK_OUT");
   option("out_format", google.out_format, "its format")->check(formats)->envname("BENCHMARK_OUT_FORMAT");
   option("color", google.color, "yes, no, auto")
-      ->check(CLI::IsMember({"auto", "yes", "no", "true", "false"}));
+      ->check(CLI::IsMember({"auto", "yes", "no", "true", "false", "on", "off", "1", "0"}));
   option("perf_counters", google.perf_counters, "of Google Benchmark's own (see --counters for ours)");
   option("context", google.context, "KEY=VALUE,... for the report");
   option("time_unit", google.time_unit, "of the report")->check(CLI::IsMember({"ns", "us", "ms", "s"}));
@@ -207,8 +207,13 @@ const CommandRegistration registration{
                        ->capture_default_str(),
                    1, 1'000'000);
       real_number(app.add_option("--window-s,--benchmark_min_time", options->window_s,
-                                 "least length of a window (default 1, shorter with --quick)"),
-                  1e-6, month_s);
+                                 "least length of a window (default 1, shorter with --quick); Google "
+                                 "Benchmark's later form 0.5s is taken too"),
+                  1e-6, month_s)
+          ->transform([](std::string text) {
+            if (text.size() > 1 && text.back() == 's') text.pop_back();
+            return text;
+          });
       real_number(
           app.add_option("--warm-up-s,--benchmark_min_warmup_time", options->protocol.warm_up_minimum_s,
                          "least warm-up (default a tenth of the window)"),
@@ -236,7 +241,7 @@ const CommandRegistration registration{
       app.add_option(
              "--idle-s", options->power.idle_s,
              "idle time before and after each window; 0 = one for the sitting (default: 10 updates of "
-             "the slowest meter)")
+             "the slowest meter, 1 to 30 s)")
           ->check(CLI::NonNegativeNumber);
       app.add_option("--energy-target", options->energy_target,
                      "a window goes on until the random part of the energy's relative standard uncertainty "

@@ -221,6 +221,7 @@ int run(Options options, Context& context) {
   };
   const StopOnSignal signals;
   power.idle_s() > 0 ? power.be_idle(power.idle_s()) : power.be_idle_once();
+  looking_on.prepare();
   looking_on.begin();
   record.begin(power.idle_s());
   Epoch last;
@@ -238,6 +239,7 @@ int run(Options options, Context& context) {
         return stop_wanted == 0;
       });
   looking_on.end(0);
+  looking_on.finish();
   power.be_idle(power.idle_s());
   const WindowPower seen = power.result();
   const auto end_as = [&](const std::string& status, const std::string& reason) {
@@ -272,9 +274,11 @@ const CommandRegistration registration{
     [](CLI::App& app) -> Action {
       auto options = std::make_shared<Options>();
       add_network_options(app, options->network);
-      app.add_option("--epochs", options->plan.epochs, "at most so many passes over the training split")
-          ->required()
-          ->check(CLI::Range(1, 100'000'000));
+      CLI::Option* epochs =
+          app.add_option("--epochs", options->plan.epochs,
+                         "at most so many passes over the training split (with --target-test-loss: the "
+                         "study's 3000 unless told)")
+              ->check(CLI::Range(1, 100'000'000));
       CLI::Option* target =
           app.add_option("--target-test-loss", options->target, "stop after the epoch that reaches it")
               ->check(CLI::NonNegativeNumber);
@@ -289,12 +293,18 @@ const CommandRegistration registration{
       app.add_flag("--json", options->json, "one JSON object a line per epoch");
       add_kernel_options(app, options->kernel);
       add_meter_options(app, options->power, options->meter_config);
-      real_number(app.add_option(
-                      "--idle-s", options->power.idle_s,
-                      "idle time before and after the training (default: 10 updates of the slowest meter)"),
-                  0, 3600);
-      return [options, target](Context& context) {
+      real_number(
+          app.add_option("--idle-s", options->power.idle_s,
+                         "idle time before and after the training (default: 10 updates of the slowest "
+                         "meter, 1 to 30 s)"),
+          0, 3600);
+      return [options, target, epochs](Context& context) {
         options->has_target = target->count() > 0;
+        if (epochs->count() == 0) {
+          if (!options->has_target)
+            throw UsageError("train: say how long: --epochs N, or --target-test-loss L");
+          options->plan.epochs = 3000;
+        }
         return run(*options, context);
       };
     }};

@@ -1,5 +1,7 @@
 #include "harness/compare/compare_kernels.h"
 
+#include "harness/run/run_one.h"
+
 namespace mlpwatt {
 namespace {
 
@@ -13,11 +15,9 @@ std::unique_ptr<Kernel> admit(const Benchmark& benchmark, Standing& standing, co
     std::unique_ptr<Kernel> kernel = benchmark.make(options);
     kernel->set_up();
     set_facts(standing.record.run, kernel->facts());
-    const Check check = kernel->check();
-    standing.record.run.set("check_error", check.error);
-    standing.record.run.set("check_bound", check.bound);
-    if (check.passed && check.error <= check.bound) return kernel;
-    refuse(standing, "failed", check.detail);
+    const std::string wrong = set_check(standing.record.run, kernel->check());
+    if (wrong.empty()) return kernel;
+    refuse(standing, "failed", wrong);
   } catch (const std::exception& error) {
     refuse(standing, "error", error.what());
   }

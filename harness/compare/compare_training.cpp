@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <future>
+#include <optional>
 
 #include "harness/compare/comparison.h"
+#include "harness/run/run_one.h"
 #include "kernels/mlp_grid.h"
 #include "kernels/random.h"
 
@@ -60,6 +62,7 @@ struct Preparation {
   double before = 0, after = 0;  ///< losses around the proof
   double seconds = 0;
   std::map<std::string, std::string> facts;
+  std::optional<Check> check;
   std::string error, status = "error";
 };
 
@@ -70,6 +73,7 @@ Preparation prepare(Learner& learner, const Lesson& lesson, const std::vector<in
   try {
     learner.open(lesson);
     made.facts = learner.facts();
+    made.check = learner.check();
     made.before = learner.loss_after({}, evaluate);
     made.after = learner.loss_after(proof, evaluate);
   } catch (const UnsupportedProduct& error) {
@@ -115,9 +119,12 @@ Comparison compare_training(const Benchmark& original, CompareSettings& settings
     set_facts(row, mine.facts);
     set_facts(row, {{"dataset_source", lesson.data->source}, {"dataset_checksum", lesson.data->checksum}});
     row.set("set_up_s", mine.seconds);
-    if (!mine.error.empty()) {
+    const std::string wrong = mine.check ? set_check(row, *mine.check) : std::string();
+    if (!wrong.empty()) {
+      refuse(entrant.standing, "failed", wrong);
+    } else if (!mine.error.empty()) {
       refuse(entrant.standing, mine.status, mine.error);
-    } else if (!ours.error.empty()) {
+    } else if (!ours.error.empty() || (ours.check && !ours.check->passed)) {
       refuse(entrant.standing, "error", "there is no loss of ours to compare with");
     } else {
       const LossAgreement agreement =

@@ -48,11 +48,11 @@ class OurLearner : public Learner {
     RunOptions options = options_;
     options.batch = lesson.batch;
     options.hierarchy.cores = std::min(options.hierarchy.cores, lesson.threads);
-    initial_ = lesson.initial;
+    lesson_ = &lesson;
     trainer_ = backend_.make_trainer(lesson.network, *lesson.data, options, lesson.adam);
   }
   double loss_after(const std::vector<int>& batches, int evaluate) override {
-    trainer_.engine->set_parameters(initial_);
+    trainer_.engine->set_parameters(lesson_->initial);
     if (!batches.empty()) trainer_.engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
     return trainer_.engine->train(&evaluate, 1);  // the loss before that step
   }
@@ -63,12 +63,16 @@ class OurLearner : public Learner {
     trainer_.engine->train(batches.data() + warm, static_cast<std::int64_t>(batches.size()) - warm);
     return clock.monotonic_s() - before;
   }
+  std::optional<Check> check() override {
+    return check_trainer(trainer_, lesson_->network, *lesson_->data, lesson_->batch, lesson_->adam,
+                         options_.seed);
+  }
   void close() override { trainer_.engine.reset(); }
 
  private:
   const Backend& backend_;
   RunOptions options_;
-  reference::Parameters initial_;
+  const Lesson* lesson_ = nullptr;  ///< of the last open()
   Backend::Trainer trainer_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ class Learner {
   virtual double loss_after(const std::vector<int>& batches, int evaluate) = 0;
   /// Steps on these batches from wherever the weights are; seconds of all but the first `warm`.
   virtual double run_s(const std::vector<int>& batches, std::int64_t warm) = 0;
+  /// Ours against the reference, as Kernel::check; nothing for peers, whose losses are held against ours.
+  virtual std::optional<Check> check() { return std::nullopt; }
   virtual void close() = 0;
   /// Lives in a process of its own: several may prepare themselves at the same time.
   virtual bool apart() const { return false; }

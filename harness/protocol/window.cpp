@@ -70,6 +70,7 @@ Window run_window(Kernel& kernel, const ProtocolOptions& options, Clock& clock, 
   Window window;
   window.steps_per_block = steps_in(options.window_s / options.blocks, step_s);
   window.block_step_s.reserve(std::size_t{16} * static_cast<std::size_t>(options.blocks));
+  for (Observer* observer : observers) observer->prepare();
   for (Observer* observer : observers) observer->begin();
   window.start_realtime_ns = clock.realtime_ns();
   window.start_monotonic_ns = clock.monotonic_ns();
@@ -100,6 +101,7 @@ Window run_window(Kernel& kernel, const ProtocolOptions& options, Clock& clock, 
   window.steps = window.steps_per_block * static_cast<std::int64_t>(window.block_step_s.size());
   for (auto observer = observers.rbegin(); observer != observers.rend(); ++observer)
     (*observer)->end(window.steps);
+  for (Observer* observer : observers) observer->finish();
   window.step = summarise(window.block_step_s);
   window.few_blocks = static_cast<int>(window.block_step_s.size()) < options.minimum_blocks;
   window.wide_interval = !tight(window.block_step_s, options.precision);

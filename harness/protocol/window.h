@@ -42,8 +42,10 @@ struct WarmUp {
 class Observer {
  public:
   virtual ~Observer() = default;
+  virtual void prepare() {}                  ///< before any observer has begun
   virtual void begin() = 0;                  ///< just before the first step
   virtual void end(std::int64_t steps) = 0;  ///< just after the last one
+  virtual void finish() {}                   ///< when all have ended
 };
 
 struct Window {

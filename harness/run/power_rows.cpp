@@ -263,15 +263,21 @@ const GpuStates& gpu_states() {
 }
 }  // namespace
 
-void PowerObserver::begin() {
+void PowerObserver::prepare() {
   if (session_ != nullptr) session_->wait_for_random_phase();
   gpus_before = gpu_states().read();
   before = read_machine_state();
+}
+
+void PowerObserver::begin() {
   if (session_ != nullptr) session_->begin_window();
 }
 
 void PowerObserver::end(std::int64_t) {
   if (session_ != nullptr) session_->end_window();
+}
+
+void PowerObserver::finish() {
   after = read_machine_state();
   gpus_after = gpu_states().read();
 }

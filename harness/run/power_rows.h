@@ -41,8 +41,11 @@ void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vec
 class PowerObserver : public Observer {
  public:
   explicit PowerObserver(PowerSession* session) : session_(session) {}
+  /// Waiting for the phase and reading the machine's state: nobody's counters are to see it.
+  void prepare() override;
   void begin() override;
   void end(std::int64_t steps) override;
+  void finish() override;
   MachineState before, after;
   std::vector<GpuState> gpus_before, gpus_after;
 

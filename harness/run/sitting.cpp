@@ -140,8 +140,8 @@ std::vector<Row> run_sitting(const Sitting& sitting, Clock& clock, std::ostream&
   }
   const GoogleOptions& google = sitting.google;
   const bool many = sitting.repetitions > 1;
-  const bool colour = google.color == "yes" || google.color == "true" ||
-                      (google.color == "auto" && isatty(STDOUT_FILENO) == 1);
+  const bool colour = google.color == "yes" || google.color == "true" || google.color == "on" ||
+                      google.color == "1" || (google.color == "auto" && isatty(STDOUT_FILENO) == 1);
   const auto wrapped = [&](const std::string& format, bool show_runs, bool in_colour) {
     ReporterOptions options;
     options.repetitions = sitting.repetitions;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "meters/power/sysfs.h"
 
@@ -113,12 +114,27 @@ std::vector<FileChannel> channels_of(const Chip& chip, std::vector<std::string>&
   return files;
 }
 
+/// A domain that another chip has already gets this one's number, and so do its parts in this chip. Others
+/// keep their names: each sensor of a Grace module is a chip of its own, and the parents are in others.
+void number_repeated(std::vector<FileChannel>& files, int instance, std::set<std::string>& taken) {
+  std::map<std::string, std::string> renamed;
+  for (FileChannel& file : files) {
+    std::string& domain = file.channel.domain;
+    if (taken.contains(domain)) domain = renamed[domain] = fmt::format("{}-{}", domain, instance);
+    taken.insert(domain);
+  }
+  for (FileChannel& file : files)
+    if (const auto found = renamed.find(file.channel.parent); found != renamed.end())
+      file.channel.parent = found->second;
+}
+
 MeterProbe open(const nlohmann::json& config) {
   only_known_settings(kName, config, {"root", "poll_s"});
   MeterProbe probe;
   const std::string base = rooted(kName, config, "/sys/class/hwmon");
   std::vector<std::string> refused, found;
   std::map<std::string, int> names;
+  std::set<std::string> domains;
   for (const std::string& entry : folder_entries(base, "hwmon")) {
     // Older kernels keep the files one level deeper.
     for (const std::string& folder : {base + "/" + entry, base + "/" + entry + "/device"}) {
@@ -126,13 +142,13 @@ MeterProbe open(const nlohmann::json& config) {
       if (!name.ok()) name = read_text(base + "/" + entry + "/name");
       std::vector<FileChannel> files = channels_of({name.text, entry, folder}, refused);
       if (files.empty()) continue;
-      for (const FileChannel& file : files) found.push_back(name.text + ":" + file.channel.domain);
       const int instance = names[name.text]++;
       const std::string instance_name =
           fmt::format("{}:{}{}", kName, name.text, instance > 0 ? fmt::format("-{}", instance) : "");
+      number_repeated(files, instance, domains);
       double fastest_s = 1e9;
-      for (FileChannel& file : files) {
-        if (instance > 0) file.channel.domain += fmt::format("-{}", instance);
+      for (const FileChannel& file : files) {
+        found.push_back(name.text + ":" + file.channel.domain);
         if (file.channel.update_period_s > 0) fastest_s = std::min(fastest_s, file.channel.update_period_s);
       }
       const double poll_s = fastest_s < 1e9 ? std::clamp(fastest_s / 4, 0.02, 5.0) : kPoll_s;

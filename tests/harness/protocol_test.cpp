@@ -210,8 +210,10 @@ TEST(WindowProtocol, ItsLengthAdaptsToTheNoise) {
 class LoggingObserver : public Observer {
  public:
   LoggingObserver(std::string name, std::vector<std::string>& log) : name_(std::move(name)), log_(log) {}
+  void prepare() override { log_.push_back(name_ + " prepares"); }
   void begin() override { log_.push_back(name_ + " begins"); }
   void end(std::int64_t steps) override { log_.push_back(name_ + " ends " + std::to_string(steps)); }
+  void finish() override { log_.push_back(name_ + " finishes"); }
 
  private:
   std::string name_;
@@ -227,8 +229,8 @@ TEST(WindowProtocol, ObserversEncloseTheStepsAndEachOther) {
   FakeKernel kernel(script, &clock);
   const ProtocolOptions options{.window_s = 1, .minimum_blocks = 2};
   run_window(kernel, options, clock, 0.5, {&outer, &inner});
-  EXPECT_THAT(log,
-              ElementsAre("outer begins", "inner begins", "runs", "runs", "inner ends 2", "outer ends 2"));
+  EXPECT_THAT(log, ElementsAre("outer prepares", "inner prepares", "outer begins", "inner begins", "runs",
+                               "runs", "inner ends 2", "outer ends 2", "outer finishes", "inner finishes"));
 }
 
 TEST(WindowProtocol, WhatTheKernelThrowsGetsOut) {

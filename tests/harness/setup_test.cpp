@@ -181,6 +181,19 @@ TEST(Makefile, HelpListsEveryTargetWithADescription) {
     EXPECT_TRUE(listed.contains(target)) << "make help says nothing of " << target;
 }
 
+TEST(Makefile, OtherFlagsMakeObjectsAnew) {
+  const TemporaryFolder folder;
+  const auto compiles = [&](const std::string& flags) {
+    const Shell run = make("BUILD=" + folder.path() + " " + flags + " " + folder.path("kernels/nearest.o"));
+    EXPECT_EQ(run.status, 0) << run.out;
+    return run.out.find("CXX   kernels/nearest.cpp") != std::string::npos;
+  };
+  EXPECT_TRUE(compiles("OPT=-O1"));
+  EXPECT_FALSE(compiles("OPT=-O1"));
+  EXPECT_TRUE(compiles("OPT=-O0")) << "a row would name flags that its kernels were not compiled with";
+  EXPECT_FALSE(compiles("OPT=-O0"));
+}
+
 TEST(Makefile, ATargetThatIsNotX86CompilesThePortableKernelsOnly) {
   const auto sources = [](const std::string& target) {
     const Shell run = make("--eval='print-sources: ; @echo $(SOURCES)' " + target + " print-sources");

@@ -10,6 +10,7 @@
 #include "harness/record/record_file.h"
 #include "harness/run/training.h"
 #include "tests/harness/program.h"
+#include "tests/kernels/reference_engine.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt::testing {
@@ -127,6 +128,37 @@ TEST(TrainCommand, FollowsTheDoubleReferenceAndIsRecorded) {
   ASSERT_EQ(contents.rows(curves_table()).size(), 18u);
   EXPECT_DOUBLE_EQ(contents.rows(curves_table())[8].real("test_loss"), ours[8].at("test_loss").get<double>());
   EXPECT_EQ(contents.rows(curves_table())[17].integer("run_row"), 1);
+}
+
+const BackendRegistration half_blind{
+    {"half_blind",
+     [] { return std::string(); },
+     {},
+     [](const Network& network, const Dataset& data, const RunOptions& options, const reference::Adam& adam) {
+       return reference_trainer(network, data, options.batch, adam, 0.5);
+     }}};
+
+TEST(TrainCommand, AnEngineThatComputesAnotherThingIsNotTrained) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("x.h5");
+  const Outcome outcome = run(train_args(file, {"--epochs", "1", "--backend", "half_blind"}));
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("not trained, the check before it failed: "));
+  const Row row = read_file(file).rows(runs_table()).at(0);
+  EXPECT_EQ(row.text("status"), "failed");
+  EXPECT_NE(row.text("reason"), "");
+  EXPECT_FALSE(row.real("check_error") <= row.real("check_bound"));
+  EXPECT_TRUE(std::isnan(row.real("step_s"))) << "nothing was timed";
+}
+
+TEST(TrainCommand, AsLongAsItTakesToTheTargetOrSoManyEpochs) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("x.h5");
+  const Outcome reached = run(train_args(file, {"--target-test-loss", "5"}));
+  EXPECT_EQ(reached.status, 0) << reached.err;
+  const Outcome neither = run(train_args(file, {}));
+  EXPECT_EQ(neither.status, 2);
+  EXPECT_THAT(neither.err, HasSubstr("--target-test-loss"));
 }
 
 TEST(TrainCommand, TheSameSeedGivesTheSameBits) {

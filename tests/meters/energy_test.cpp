@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
+#include <cmath>
+#include <functional>
 #include <limits>
+#include <random>
 
 #include "tests/meters/waveform.h"
 
@@ -280,14 +282,90 @@ TEST(Faults, WholeWattsThatMovedAndThenStandAreStuck) {
     if (reading.monotonic_s > 8 && reading.monotonic_s < 11) reading.value = 300;
   EXPECT_EQ(flags_of_energy(stood), "stuck") << "for part of the window, and it recovered";
   EXPECT_THAT(integrate(stood, kTenSeconds).reason, HasSubstr("has not moved for"));
-  // a noise that seldom crosses to the next whole watt: a stand of this length comes by chance
-  Series calm = moving;
-  for (Reading& reading : calm.readings)
-    reading.value = std::fmod(reading.monotonic_s, 1.0) < 0.35 ? 300 : 301;
-  EXPECT_EQ(flags_of_energy(calm), "ok");
-  for (Reading& reading : calm.readings)
-    if (reading.monotonic_s > 8 && reading.monotonic_s < 10) reading.value = 300;
-  EXPECT_EQ(flags_of_energy(calm), "ok");
+  // to the end of the window, and from its begin
+  for (const bool early : {false, true}) {
+    Series half = moving;
+    for (Reading& reading : half.readings)
+      if (early ? reading.monotonic_s < 10 : reading.monotonic_s > 10) reading.value = 300;
+    EXPECT_EQ(flags_of_energy(half), "stuck");
+  }
+}
+
+TEST(Faults, WholeWattsOfAHealthyMeterMayRestForLong) {
+  const auto flags = [](const std::function<double(double)>& watts, std::uint64_t seed) {
+    const Instrument made{.kind = kInstant, .period_s = 1, .quantum = 1};
+    Series series{"scripted", made.channel(), 1, {}, {}};
+    std::mt19937_64 generator(seed);
+    std::normal_distribution<double> noise(0, 0.25);
+    for (double t = 0; t < 700; t += 1) {
+      Reading reading;
+      reading.monotonic_s = t;
+      reading.value = std::round(watts(t) + noise(generator));
+      series.readings.push_back(reading);
+    }
+    return flags_text(integrate(series, {20, 680}).flags);
+  };
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    EXPECT_EQ(flags([](double) { return 351.2; }, seed), "ok") << "steady";
+    EXPECT_EQ(flags([](double t) { return 220 + 131 * std::clamp((t - 20) / 30, 0.0, 1.0); }, seed), "ok")
+        << "a BMC that averages over 30 s: a ramp, then nothing";
+    EXPECT_EQ(flags([](double t) { return 351 - 131 * std::exp(-(t - 20) / 5); }, seed), "ok")
+        << "a low pass";
+    EXPECT_EQ(flags([](double t) { return 345 + 6 * (1 - std::exp(-t / 60)); }, seed), "ok") << "warming up";
+    EXPECT_EQ(flags([](double t) { return 351 + 0.5 * std::sin(t / 48); }, seed), "ok") << "fans";
+  }
+}
+
+TEST(Faults, AValueThatStandsUnderStampsThatGoOnIsStuck) {
+  // a counter whose file stands while its scans go on: no joules is no answer
+  const Instrument cray{.kind = kCounter, .period_s = 0.1, .quantum = 1};
+  for (const double from_s : {0.0, 8.0}) {
+    Series series = cray.play(Waveform::constant(200), 0.1, 0, 20);
+    series.channel.stamped_by_device = true;
+    for (std::size_t i = 0; i < series.readings.size(); ++i) {
+      series.readings[i].device_stamp = static_cast<std::int64_t>(i);
+      if (series.readings[i].monotonic_s >= from_s) series.readings[i].value = 200 * from_s;
+    }
+    EXPECT_THAT(flags_of_energy(series), HasSubstr("stuck")) << from_s;
+    EXPECT_THAT(integrate(series, kTenSeconds).reason, HasSubstr("under new stamps"));
+  }
+  // an idle accelerator: a joule every two seconds is no stand
+  Series slow = cray.play(Waveform::constant(0.5), 0.1, 0, 40);
+  for (std::size_t i = 0; i < slow.readings.size(); ++i)
+    slow.readings[i].device_stamp = static_cast<std::int64_t>(i);
+  EXPECT_EQ(flags_text(integrate(slow, {5, 35}).flags), "ok");
+  Series watts = ten_hertz();
+  for (std::size_t i = 0; i < watts.readings.size(); ++i) {
+    watts.readings[i].device_stamp = static_cast<std::int64_t>(i);
+    if (watts.readings[i].monotonic_s > 8) watts.readings[i].value = 300.123;
+  }
+  EXPECT_EQ(flags_of_energy(watts), "stuck");
+}
+
+TEST(Faults, ASlowMeterOfUnknownPeriodIsNotStuck) {
+  // a BMC that renews value and stamp every 15 s, read every 2 s, under a load that hardly moves it
+  Series bmc{"scripted", {}, 2, {}, {}};
+  bmc.channel.domain = "node";
+  bmc.channel.resolution = 1;
+  for (int i = 0; i < 120; ++i) {
+    Reading reading;
+    reading.monotonic_s = 2 * i;
+    reading.value = 350 + (i / 30) % 2;
+    reading.device_stamp = 2 * i / 15;
+    bmc.readings.push_back(reading);
+  }
+  EXPECT_EQ(flags_text(integrate(bmc, {20, 220}).flags & kStuck), "ok");
+  // watt-hours from a plug that declares nothing: a tick every 12 s
+  Series plug{"scripted", {}, 1, {}, {}};
+  plug.channel.domain = "node";
+  plug.channel.kind = kCounter;
+  for (int i = 0; i < 60; ++i) {
+    Reading reading;
+    reading.monotonic_s = i;
+    reading.value = 3600.0 * std::floor(i / 12.0);
+    plug.readings.push_back(reading);
+  }
+  EXPECT_EQ(flags_text(integrate(plug, {5, 55}).flags & kStuck), "ok");
 }
 
 TEST(Faults, AStampThatStandsStillIsStuckWhateverTheValue) {

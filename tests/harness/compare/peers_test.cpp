@@ -119,6 +119,7 @@ TEST(ComparePeers, RecordsWhoIsRightAndRefusesWhoIsNot) {
   EXPECT_EQ(honest.integer("parameters"), ours.integer("parameters"));
   EXPECT_EQ(honest.integer("blocks"), 11);
   EXPECT_LE(honest.real("check_error"), honest.real("check_bound"));
+  EXPECT_LE(ours.real("check_error"), ours.real("check_bound")) << "ours against the reference";
   EXPECT_EQ(honest.text("comparison"), ours.text("comparison"));
   EXPECT_NE(ours.text("comparison"), "");
   EXPECT_DOUBLE_EQ(ours.real("ratio_to_ours"), 1);

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
 #include <unistd.h>
+#include <map>
 
 #include <cerrno>
 #include <utility>
@@ -237,6 +239,33 @@ TEST(Hwmon, GraceSocketsAreInsideTheirModule) {
   ASSERT_EQ(probe.meters.size(), 4u);
   EXPECT_THAT(probe.detail, HasSubstr("module0"));
   EXPECT_THAT(probe.detail, HasSubstr("sysio0"));
+  // each sensor is a chip of its own: names and parents have to agree across them
+  std::map<std::string, std::string> parents;
+  std::vector<Channel> channels;
+  for (const auto& meter : probe.meters)
+    for (const Channel& channel : meter->channels()) {
+      parents[channel.domain] = channel.parent;
+      channels.push_back(channel);
+    }
+  EXPECT_EQ(parents,
+            (std::map<std::string, std::string>{
+                {"module0", "node"}, {"grace0", "module0"}, {"cpu0", "grace0"}, {"sysio0", "grace0"}}));
+  EXPECT_EQ(included_domains(channels, "module0"), (std::vector<std::string>{"grace0", "cpu0", "sysio0"}));
+}
+
+TEST(Hwmon, ADomainThatTwoChipsShowIsNumbered) {
+  const Tree tree;
+  for (const int chip : {1, 2}) {
+    const std::string at = fmt::format("sys/class/hwmon/hwmon{}/", chip);
+    tree.write(at + "name", "amd_energy");
+    tree.write(at + "energy1_input", "5000000");
+    tree.write(at + "energy1_label", "Esocket0");
+  }
+  const MeterProbe probe = open_meter("hwmon", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 2u);
+  EXPECT_EQ(probe.meters[0]->channels()[0].domain, "package0");
+  EXPECT_EQ(probe.meters[1]->channels()[0].domain, "package0-1");
+  EXPECT_THAT(probe.detail, HasSubstr("package0-1"));
 }
 
 TEST(Hwmon, EnergiesOfSocketsNotOfCores) {
