@@ -144,7 +144,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCall{"two_suites", {"run", "--quick", "--suite"}, {"--quick", "--suite"}},
         WrongCall{"no_match", {"run", "--filter", "cpu/fma/genric"}, {"'cpu/fma/genric'", "cpu/fma/generic"}},
         WrongCall{"bad_expression", {"run", "--filter", "["}, {"'['", "regular expression"}},
-        WrongCall{"window_not_a_number", run_fma({"--window-s", "1s"}), {"--window-s", "'1s'"}},
+        WrongCall{"window_not_a_number", run_fma({"--window-s", "1x"}), {"--window-s", "'1x'"}},
         WrongCall{"window_nan", run_fma({"--window-s", "nan"}), {"--window-s", "'nan'"}},
         WrongCall{"window_infinite", run_fma({"--window-s", "inf"}), {"--window-s", "'inf'", "2592000"}},
         WrongCall{"window_zero", run_fma({"--window-s", "0"}), {"--window-s", "'0'", "1e-06"}},
