@@ -152,9 +152,12 @@ std::vector<std::string> included_domains(const std::vector<Channel>& channels, 
       if (each.domain == of) return each.parent;
     return "";
   };
+  const auto own = std::find_if(channels.begin(), channels.end(),
+                                [&](const Channel& each) { return each.domain == domain; });
   std::vector<std::string> inside;
   for (const Channel& each : channels) {
     if (each.domain == domain || !each.duplicate_of.empty() ||
+        (own != channels.end() && each.provenance != own->provenance) ||
         std::find(inside.begin(), inside.end(), each.domain) != inside.end())
       continue;
     bool within = domain == kNode;

@@ -29,7 +29,8 @@ struct TotalEnergy {
 };
 
 /// The other domains of these channels that lie in `domain`: all others for the node, else those whose
-/// parent, or a parent of it, it is. In the channels' order, each once; no copies (duplicate_of).
+/// parent, or a parent of it, it is. In the channels' order, each once; no copies (duplicate_of), nothing of
+/// another provenance.
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain);
 
 /// The channels of one provenance that no other of them contains or mirrors. Where several meters show the

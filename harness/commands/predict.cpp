@@ -109,7 +109,8 @@ Json estimate_json(const model::Estimate& estimate, double rows) {
           {"per_step_low95", estimate.low95},
           {"per_step_high95", estimate.high95},
           {"per_datum", estimate.value / rows},
-          {"terms", shares}};
+          {"terms", shares},
+          {"unpriced", estimate.unpriced}};
 }
 
 int predict(const Options& options, Context& context) {
@@ -168,6 +169,9 @@ int predict(const Options& options, Context& context) {
                          human_si(share.cost) + unit,
                          fmt::format("{:.0f} %", 100 * share.cost / estimate.value)});
     context.out << text_table(lines);
+    if (!estimate.unpriced.empty())
+      context.out << fmt::format("not in it, as no run of the file has any: {}; it costs more\n",
+                                 fmt::join(estimate.unpriced, ", "));
   }
   if (against) print_against(*against, context.out);
   if (verification) context.out << model::verification_text(*verification) << '\n';

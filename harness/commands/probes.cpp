@@ -35,6 +35,7 @@ std::string steps_text(const std::vector<model::Step>& steps) {
 
 std::string interval_text(const model::Interval& interval, const std::string& unit) {
   if (std::isnan(interval.value)) return "-";
+  if (std::isnan(interval.low95)) return human_si(interval.value) + unit;
   return fmt::format("{}{} ({} .. {})", human_si(interval.value), unit, human_si(interval.low95),
                      human_si(interval.high95));
 }
@@ -47,7 +48,9 @@ Json step_json(const std::vector<model::Step>& steps) {
 
 Json interval_json(const model::Interval& interval) {
   if (std::isnan(interval.value)) return nullptr;
-  return {{"value", interval.value}, {"low95", interval.low95}, {"high95", interval.high95}};
+  Json object{{"value", interval.value}};
+  if (!std::isnan(interval.low95)) object["low95"] = interval.low95, object["high95"] = interval.high95;
+  return object;
 }
 
 Json findings_json(const model::ProbeFindings& findings) {
@@ -65,7 +68,9 @@ Json findings_json(const model::ProbeFindings& findings) {
   return {{"levels", levels},
           {"flops_per_s", interval_json(findings.flops_per_s)},
           {"j_per_flop", interval_json(findings.j_per_flop)},
-          {"energy_provenance", findings.energy_provenance}};
+          {"energy_provenance", findings.energy_provenance},
+          {"energy_above_idle", findings.energy_above_idle},
+          {"idle_power_w", interval_json(findings.idle_power_w)}};
 }
 
 /// What `mlpwatt info --json` prints of a machine, with the rates found; for --hierarchy of predict and
@@ -78,13 +83,15 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
   };
   const auto fill_level = [&](Json& level, const model::LevelFinding& found) {
     fill(level["bandwidth_bytes_per_s"], found.bandwidth_bytes_per_s);
-    fill(level["j_per_byte"], found.j_per_byte);
+    // the model's prices are what a byte adds: joules that hold the machine's whole power are none
+    if (findings.energy_above_idle) fill(level["j_per_byte"], found.j_per_byte);
   };
   for (std::size_t i = 0; i < object["caches"].size(); ++i)
     fill_level(object["caches"][i], findings.levels[i]);
   fill_level(object["memory"], findings.levels.back());
   fill(object["flops_per_s"], findings.flops_per_s);
-  fill(object["j_per_flop"], findings.j_per_flop);
+  if (findings.energy_above_idle) fill(object["j_per_flop"], findings.j_per_flop);
+  if (findings.energy_above_idle) fill(object["idle_power_w"], findings.idle_power_w);
   Json isas = Json::array();
   const std::string& text = machine.text("isas");
   for (std::size_t at = 0; at < text.size();) {
@@ -123,7 +130,10 @@ int show(const Options& options, Context& context) {
   if (findings.energy_provenance.empty())
     context.out << "energy      none in this file (mlpwatt info lists the meters looked for)\n";
   else
-    context.out << "energy      " << findings.energy_provenance << '\n';
+    context.out << fmt::format("energy      {}, {}\n", findings.energy_provenance,
+                               findings.energy_above_idle
+                                   ? "above an idle power of " + interval_text(findings.idle_power_w, "W")
+                                   : "the machine's whole power: no run has its idle power");
   for (const model::LevelFinding& level : findings.levels)
     if (!level.disagreement.empty())
       context.out << fmt::format("disagreement: {} of {} by hwloc, but {}\n", level.level,

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -107,6 +109,14 @@ int recommend(const Options& options, Context& context) {
     print_candidates(candidates, options.top, context.out);
     context.out << fmt::format("\n{} candidates, ranked by {} per datum, form {}\n", candidates.size(),
                                model::to_string(best.estimate.target), best.estimate.form);
+    const auto unpriced = std::find_if(candidates.begin(), candidates.end(), [](const model::Candidate& c) {
+      return !c.estimate.unpriced.empty();
+    });
+    if (unpriced != candidates.end())
+      context.out << fmt::format(
+          "{} of them are ranked last: no run of the file has any {}, so that what it "
+          "costs is not in their numbers\n",
+          candidates.end() - unpriced, fmt::join(unpriced->estimate.unpriced, ", "));
     if (candidates.size() > 1) {
       context.out << fmt::format("why {} rather than the median pick {}:\n", network_text(best),
                                  network_text(median));

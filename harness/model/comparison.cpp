@@ -69,7 +69,7 @@ std::string name_and_batch(const Row& row) {
 }
 
 /// What may differ between files, but makes other configurations of the runs of one file.
-constexpr const char* kVariants[] = {"threads", "isa", "algorithm"};
+constexpr const char* kVariants[] = {"threads", "isa", "algorithm", "host"};
 
 std::string variant_of(const Row& row, const std::string& column) {
   if (column != "threads") return row.text(column);

@@ -32,11 +32,11 @@ struct Comparison {
   int faster = 0, slower = 0;                      ///< significant ones with ratio below and above 1
 };
 
-/// Configurations are matched by name and batch. Algorithm, instruction set and threads may differ between
-/// the files, since they are often what is compared; but where one file has runs of a name with several of
-/// them, those are configurations of their own (and their names say which), not repetitions. Where a side has
-/// fewer than three repetitions its error is that of the windows themselves (their 95 % interval), which
-/// misses drift between windows.
+/// Configurations are matched by name and batch. Algorithm, instruction set, threads and host may differ
+/// between the files, since they are often what is compared; but where one file has runs of a name with
+/// several of them, those are configurations of their own (and their names say which), not repetitions. Where
+/// a side has fewer than three repetitions its error is that of the windows themselves (their 95 % interval),
+/// which misses drift between windows.
 /// @param quantity step_s, step_energy_j_measured or step_energy_j_modelled
 /// @param flagged_energies take those as well
 Comparison compare(const Contents& a, const Contents& b, const std::string& quantity,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -10,18 +12,39 @@ namespace mlpwatt::model {
 
 namespace {
 
-/// Coefficients from the rows that are kept, applied to those left out; -1 where the form says nothing.
+/// Coefficients from the rows that are kept, applied to those left out.
+struct Linear {
+  std::vector<std::size_t> runs;
+  Eigen::VectorXd predicted, values;
+};
+std::optional<Linear> apply(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& kept,
+                            const std::vector<std::size_t>& left_out, const Form& form, Target target,
+                            const std::map<std::size_t, double>& times_s) {
+  const DesignOfRuns known = design_of(runs, kept, form, target);
+  if (known.design.rows() < 2 * known.design.x.cols()) return std::nullopt;
+  DesignOfRuns asked = design_of(runs, left_out, form, target);
+  if (!times_s.empty())  // the static term's seconds: predicted as well, nobody has measured them
+    for (std::size_t i = 0; i < asked.runs.size(); ++i)
+      asked.design.x(static_cast<Eigen::Index>(i), asked.design.x.cols() - 1) = times_s.at(asked.runs[i]);
+  return Linear{asked.runs, asked.design.x * fit_identified(known.design), asked.design.y};
+}
+
+/// As Model::predict does it: energy pays for a time that is predicted from the kept rows too.
 void predict_linear(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& kept,
                     const std::vector<std::size_t>& left_out, const Form& form, Target target,
                     std::vector<Prediction>& predictions) {
-  const DesignOfRuns known = design_of(runs, kept, form, target);
-  const DesignOfRuns asked = design_of(runs, left_out, form, target);
-  if (known.design.rows() < 2 * known.design.x.cols()) return;
-  const Eigen::VectorXd c = fit_identified(known.design);
-  const Eigen::VectorXd predicted = asked.design.x * c;
-  for (std::size_t i = 0; i < asked.runs.size(); ++i)
-    predictions.push_back({asked.runs[i], predicted(static_cast<Eigen::Index>(i)),
-                           asked.design.y(static_cast<Eigen::Index>(i))});
+  std::map<std::size_t, double> times_s;
+  if (terms_of(form, target).size() > terms_of(form, Target::kTime).size()) {
+    const std::optional<Linear> times = apply(runs, kept, left_out, form, Target::kTime, {});
+    if (!times) return;
+    for (std::size_t i = 0; i < times->runs.size(); ++i)
+      times_s[times->runs[i]] = times->predicted(static_cast<Eigen::Index>(i));
+  }
+  const std::optional<Linear> found = apply(runs, kept, left_out, form, target, times_s);
+  if (!found) return;
+  for (std::size_t i = 0; i < found->runs.size(); ++i)
+    predictions.push_back({found->runs[i], found->predicted(static_cast<Eigen::Index>(i)),
+                           found->values(static_cast<Eigen::Index>(i))});
 }
 
 void predict_roofline(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& kept,

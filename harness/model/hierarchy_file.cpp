@@ -106,6 +106,8 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
     machine.time_prices["flop"] = 1 / flops;
   if (const double joules = described.rate(json, "j_per_flop", ""); joules > 0)
     machine.energy_prices["flop"] = joules;
+  if (const double watts = described.rate(json, "idle_power_w", ""); watts > 0)
+    machine.energy_prices["static"] = watts;
   if (json.contains("isas") && json.at("isas").is_array() && !json.at("isas").empty() &&
       json.at("isas").front().is_string())
     machine.isa = json.at("isas").front().get<std::string>();
@@ -128,7 +130,8 @@ nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy) {
           {"caches", caches},
           {"memory", {{"bandwidth_bytes_per_s", nullptr}, {"j_per_byte", nullptr}}},
           {"flops_per_s", nullptr},
-          {"j_per_flop", nullptr}};
+          {"j_per_flop", nullptr},
+          {"idle_power_w", nullptr}};
 }
 
 }  // namespace mlpwatt::model

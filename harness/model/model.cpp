@@ -160,8 +160,11 @@ Model::Model(const Contents& contents, const std::string& path) {
   for (const Row& row : rows) {
     if (row.integer("machine_row") != machine_row_) continue;
     const double value = row.real("value");
-    coefficients_[key(row.text("backend"), row.text("algorithm"), target_of(row), row.text("form"))]
-        .values[row.text("term")] = std::isnan(value) ? 0 : value;
+    Coefficients& fitted =
+        coefficients_[key(row.text("backend"), row.text("algorithm"), target_of(row), row.text("form"))];
+    // what is collinear has its cost in the terms it cannot be told from
+    fitted.values[row.text("term")] = std::isnan(value) ? 0 : value;
+    if (row.text("state") == to_string(Identified::kEmpty)) fitted.untouched.insert(row.text("term"));
   }
   for (const Row& row : contents.rows(model_tests_table())) {
     if (row.integer("machine_row") != machine_row_ || std::isnan(row.real("sd_ratio"))) continue;
@@ -204,8 +207,10 @@ Estimate Model::predict(const Configuration& configuration, const Hierarchy& hie
   const std::string name = best_form(configuration.backend, configuration.algorithm, target);
   if (name.empty())
     throw std::invalid_argument(fmt::format(
-        "no {} model was fitted for algorithm '{}' on {}; the file has: {}", to_string(target),
-        configuration.algorithm, configuration.backend, fmt::join(algorithms(configuration.backend), ", ")));
+        "no {} model was fitted for algorithm '{}' on {}; the file has: {}; record runs of it (mlpwatt run "
+        "--algorithm {} --filter '^cpu/mlp_train/' ... of a dozen sizes or more) and fit again",
+        to_string(target), configuration.algorithm, configuration.backend,
+        fmt::join(algorithms(configuration.backend), ", "), priced_as(configuration.algorithm)));
   TrainingRun run;
   run.configuration = configuration;
   run.work = step_work(configuration, hierarchy);
@@ -230,6 +235,8 @@ Estimate Model::predict(const Configuration& configuration, const Hierarchy& hie
     const double amount = amounts(static_cast<Eigen::Index>(j)), price = price_of(terms[j].name);
     estimate.shares.push_back({terms[j].name, amount, price, amount * price});
     estimate.value += amount * price;
+    if (amount > 0 && fitted.untouched.contains(terms[j].name) && !prices.contains(terms[j].name))
+      estimate.unpriced.push_back(terms[j].name);
   }
   if (const auto quality = quality_.find(key(configuration.backend, "", target, name));
       quality != quality_.end()) {

@@ -3,6 +3,7 @@
 // rows in /model, /model_tests and /model_predictions; and predictions from those rows.
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ struct Estimate {
   std::string form;
   double value = 0, low95 = 0, high95 = 0;  ///< per step; the interval is that of the runs predicted unseen
   std::vector<Share> shares;
+  /// Terms this step has something of and no run of the file had: they cost something and count as nothing.
+  std::vector<std::string> unpriced;
 };
 
 /// What a machine that is not here does differently: prices that replace the fitted ones, by term.
@@ -76,6 +79,7 @@ class Model {
  private:
   struct Coefficients {
     std::map<std::string, double> values;
+    std::set<std::string> untouched;  ///< terms that no run, or hardly any, has something of
   };
   /// The form that predicts best unseen, of those that need no run.
   std::string best_form(const std::string& backend, const std::string& algorithm, Target target) const;

@@ -31,6 +31,7 @@ constexpr double kMissesAtCapacity = 0.4;
 /// Median with a bootstrap interval.
 Interval middle(const std::vector<double>& values) {
   if (values.empty()) return {kNothing, kNothing, kNothing};
+  if (values.size() == 1) return {values[0], kNothing, kNothing};
   RandomStream random(1);
   std::vector<double> medians;
   for (int r = 0; r < 500; ++r) {
@@ -45,13 +46,16 @@ Interval middle(const std::vector<double>& values) {
 /// One probe run.
 struct Probe {
   double bytes = 0, step_s = 0, quickest_s = 0, loads = 0, bytes_per_step = 0, flops = 0, joules = kNothing;
+  double idle_w = kNothing;
 };
 
 struct Probes {
   std::vector<Probe> read, chase, local, fma;
 };
 
-Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy) {
+/// @param energy column of the joules, of this provenance; "" = none
+Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy,
+               const std::string& provenance) {
   Probes probes;
   const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
   const auto machine_of = [&](const Row& row) {
@@ -74,7 +78,10 @@ Probes collect(const Contents& contents, std::int64_t machine_row, const std::st
         one.loads = more.value("loads_per_step", 0.0);
       }
     }
-    if (!energy.empty()) one.joules = unflagged_real(row, energy);
+    if (!energy.empty()) {
+      one.joules = unflagged_real(row, energy);
+      if (!std::isnan(one.joules)) one.idle_w = row.real("idle_power_w_" + provenance);
+    }
     one.bytes_per_step = static_cast<double>(std::max<std::int64_t>(0, row.integer("compulsory_read_bytes")));
     one.flops =
         static_cast<double>(std::max<std::int64_t>(0, row.integer("flops"))) / (arithmetic ? team : 1);
@@ -111,11 +118,16 @@ std::string where(const Step& step) {
   return fmt::format("{} to {}", human_bytes(step.last_before_bytes), human_bytes(step.first_after_bytes));
 }
 
-/// A plateau's worth of sizes that hwloc's capacity leaves out: a step would have been seen.
-bool reaches_beyond(const std::vector<SweepPoint>& sweep, double capacity_bytes) {
-  return std::count_if(sweep.begin(), sweep.end(), [&](const SweepPoint& point) {
-           return point.bytes > 1.1 * capacity_bytes;
-         }) >= static_cast<std::ptrdiff_t>(kShortestPlateau);
+/// A plateau's worth of sizes on either side of hwloc's capacity, and no gap of more than an octave there: a
+/// step would have been seen. A handful of sizes (the quick suite's) shows none.
+bool covers(const std::vector<SweepPoint>& sweep, double capacity_bytes) {
+  const auto beyond = std::partition_point(sweep.begin(), sweep.end(), [&](const SweepPoint& point) {
+    return point.bytes <= 1.1 * capacity_bytes;
+  });
+  if (beyond - sweep.begin() < static_cast<std::ptrdiff_t>(kShortestPlateau) ||
+      sweep.end() - beyond < static_cast<std::ptrdiff_t>(kShortestPlateau))
+    return false;
+  return beyond->bytes <= 2 * std::prev(beyond)->bytes;
 }
 
 /// Which level each step belongs to, -1 for a level without one: in order, the steps as near to the
@@ -153,8 +165,7 @@ void judge(LevelFinding& level, const std::vector<SweepPoint>& latency,
       if (!step.agrees_with(level.capacity_bytes)) disagree(fmt::format("{} steps at {}", name, where(step)));
   const bool by_latency = !latency.empty();
   const std::vector<SweepPoint>& sweep = by_latency ? latency : bandwidth;
-  if ((by_latency ? level.by_latency : level.by_bandwidth).empty() &&
-      reaches_beyond(sweep, level.capacity_bytes))
+  if ((by_latency ? level.by_latency : level.by_bandwidth).empty() && covers(sweep, level.capacity_bytes))
     disagree(fmt::format("no step in {} up to {}", by_latency ? "latency" : "bandwidth",
                          human_bytes(sweep.back().bytes)));
   // A TLB that reaches less far than the cache would look like a smaller cache.
@@ -309,14 +320,15 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
   findings.machine_row = same_machines(contents.rows(machine_table()))
                              .at(static_cast<std::size_t>(first->integer("machine_row")));
   std::string energy;
-  for (const std::string provenance : {"measured", "modelled"}) {
-    const std::string column = "step_energy_j_" + provenance;
-    if (!energy.empty() || !runs_table().has(column)) continue;
-    if (std::any_of(runs.begin(), runs.end(),
-                    [&](const Row& row) { return unflagged_real(row, column) > 0; }))
-      energy = column, findings.energy_provenance = provenance;
-  }
-  const Probes probes = collect(contents, findings.machine_row, energy);
+  for (const std::string provenance : {"measured", "modelled"})
+    for (const bool above_idle : {true, false}) {
+      const std::string column = (above_idle ? "step_energy_above_idle_j_" : "step_energy_j_") + provenance;
+      if (!energy.empty() || !runs_table().has(column)) continue;
+      if (std::any_of(runs.begin(), runs.end(),
+                      [&](const Row& row) { return unflagged_real(row, column) > 0; }))
+        energy = column, findings.energy_provenance = provenance, findings.energy_above_idle = above_idle;
+    }
+  const Probes probes = collect(contents, findings.machine_row, energy, findings.energy_provenance);
   const Hierarchy hierarchy =
       hierarchy_of(contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row)));
   const int caches = static_cast<int>(hierarchy.levels.size());
@@ -353,7 +365,11 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
     }
     findings.levels.push_back(std::move(level));
   }
-  std::vector<double> rates, costs;
+  std::vector<double> rates, costs, idle;
+  for (const auto* some : {&probes.read, &probes.chase, &probes.fma})
+    for (const Probe& probe : *some)
+      if (probe.idle_w > 0) idle.push_back(probe.idle_w);
+  findings.idle_power_w = middle(idle);
   double best = 0;
   for (const Probe& probe : probes.fma) best = std::max(best, probe.flops / probe.step_s);
   for (const Probe& probe : probes.fma)

@@ -30,7 +30,7 @@ struct Step {
 std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count);
 
 struct Interval {
-  double value = 0, low95 = 0, high95 = 0;  ///< NaN where nothing is known
+  double value = 0, low95 = 0, high95 = 0;  ///< NaN where nothing is known; no interval of one value alone
 };
 
 struct LevelFinding {
@@ -50,6 +50,10 @@ struct ProbeFindings {
   std::vector<LevelFinding> levels;
   Interval flops_per_s, j_per_flop;  ///< of one thread; the fastest instruction set
   std::string energy_provenance;     ///< "measured", "modelled", or ""
+  /// The joules are above idle: what a byte or a FLOP adds to a machine that is on anyway, which is what the
+  /// model's prices are. False: no run has its idle power, and the joules hold the machine's whole power.
+  bool energy_above_idle = false;
+  Interval idle_power_w;  ///< of the runs those joules are of
 };
 
 /// Of the first machine in the file that has probes.

@@ -132,8 +132,10 @@ std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
     one.per_datum_high95 = one.estimate.high95 / rows;
     candidates.push_back(std::move(one));
   }
-  std::sort(candidates.begin(), candidates.end(),
-            [](const Candidate& a, const Candidate& b) { return a.per_datum < b.per_datum; });
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return std::pair(!a.estimate.unpriced.empty(), a.per_datum) <
+           std::pair(!b.estimate.unpriced.empty(), b.per_datum);
+  });
   return candidates;
 }
 

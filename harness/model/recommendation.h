@@ -27,7 +27,8 @@ struct Candidate {
   double per_datum = 0, per_datum_low95 = 0, per_datum_high95 = 0;
 };
 
-/// Cheapest first, all by the same target.
+/// Cheapest first, all by the same target; those with terms that nobody has priced (Estimate::unpriced) last,
+/// for they would win by what is not known.
 /// Errors: std::invalid_argument when nothing meets the wish (names what there is).
 std::vector<Candidate> recommend(const Question& question, const Wish& wish);
 

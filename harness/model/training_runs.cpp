@@ -21,8 +21,8 @@ std::size_t level_index(const std::string& name) {
   return static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
-void place_bytes(StepWork& work, const Configuration& c, const Hierarchy& hierarchy) {
-  work.placement = place(work.working_sets, hierarchy, std::max(1, c.threads));
+/// The bytes of the working sets, at the levels of work.placement.
+void place_bytes(StepWork& work, const Configuration& c) {
   work.placement_bytes.assign(level_names().size(), 0);
   const auto add = [&](const std::string& level, double bytes) {
     if (const std::size_t i = level_index(level); i < level_names().size()) work.placement_bytes[i] += bytes;
@@ -48,6 +48,17 @@ void add_traffic(StepWork& work, const Traffic& traffic, double share) {
 
 double optional(std::int64_t value) {
   return value == kAbsentInteger ? std::nan("") : static_cast<double>(value);
+}
+
+/// /machine has the processor's caches only; where a device's run had its working sets, its row knows.
+void place_as_recorded(TrainingRun& run, const Row& row) {
+  Placement& placement = run.work.placement;
+  for (const auto& [level, letter] : {std::pair{&placement.inter_layer, "l"},
+                                      {&placement.forward_pass, "f"},
+                                      {&placement.backward_pass, "b"},
+                                      {&placement.dataset, "d"}})
+    *level = row.text("working_set_" + std::string(letter) + "_level");
+  place_bytes(run.work, run.configuration);
 }
 
 void read_counters(TrainingRun& run, const Row& row, double line_bytes) {
@@ -107,7 +118,8 @@ StepWork step_work(const Configuration& c, const Hierarchy& hierarchy) {
   if (rest > 0)
     work.flops += rest_share * static_cast<double>(
                                    mlp_train_cost(c.network, static_cast<int>(rest), c.dataset_rows).flops());
-  place_bytes(work, c, hierarchy);
+  work.placement = place(work.working_sets, hierarchy, std::max(1, c.threads));
+  place_bytes(work, c);
 
   const auto& known = mlp_traffic_algorithms();
   if (c.backend != "cpu" || std::find(known.begin(), known.end(), c.algorithm) == known.end()) return work;
@@ -243,6 +255,7 @@ std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::s
       const Row& machine = machines.at(static_cast<std::size_t>(run.machine_row));
       run.configuration = configuration_of(row);
       run.work = step_work(run.configuration, hierarchy_of(machine));
+      if (run.configuration.backend != "cpu") place_as_recorded(run, row);
       run.step_s = row.real("step_s");
       if (!(run.step_s > 0)) throw std::invalid_argument("no time per step");
       const double line = optional(machine.integer("line_bytes"));

@@ -63,6 +63,10 @@ TEST(Domains, WhatLiesInsideIsListed) {
   EXPECT_THAT(included_domains(all, "node"), ElementsAre("psys", "package0", "core0", "dram0", "loop"));
   EXPECT_THAT(included_domains(all, "core0"), IsEmpty());
   EXPECT_THAT(included_domains(all, "loop"), IsEmpty());
+  Channel model = channel("processor", "node");
+  model.provenance = Provenance::kModelled;
+  EXPECT_THAT(included_domains({channel("node", ""), model}, "node"), IsEmpty())
+      << "a model is no part of it";
 }
 
 // ---- the node's rest --------------------------------------------------------------------------

@@ -92,6 +92,31 @@ TEST(Compare, ThreadsOfOneFileAreNoRepetitions) {
   EXPECT_EQ(alike.configurations[0].name.find("threads"), std::string::npos);
 }
 
+TEST(Compare, TwoMachinesOfOneFileAreNoRepetitions) {
+  const auto on_hosts = [](const std::map<std::string, double>& times) {
+    Contents contents = on_threads({}, "fused");
+    for (const auto& [host, step_s] : times) {
+      Contents of_host = on_threads({{1, step_s}}, "fused");
+      for (const Row& row : of_host.rows(runs_table())) {
+        Record record;
+        record.machine = mlpwatt::testing::plain_machine();
+        record.machine.set("host", host);
+        record.run = row;
+        record.run.set("host", host);
+        contents.add(std::move(record));
+      }
+    }
+    return contents;
+  };
+  const Comparison c = compare(on_hosts({{"a", 1e-3}, {"b", 5e-3}}), on_hosts({{"b", 5e-3}}), "step_s");
+  ASSERT_EQ(c.configurations.size(), 1u);
+  EXPECT_NE(c.configurations[0].name.find("host b"), std::string::npos) << c.configurations[0].name;
+  EXPECT_NEAR(c.configurations[0].ratio, 1, 1e-9) << "nothing of host a in it";
+  // one machine a file: what is compared
+  EXPECT_NEAR(compare(on_hosts({{"a", 1e-3}}), on_hosts({{"b", 5e-3}}), "step_s").configurations.at(0).ratio,
+              5, 1e-9);
+}
+
 TEST(Compare, EqualFilesShowNoDifference) {
   int claimed = 0;
   for (const std::uint64_t seed : {10, 20, 30, 40, 50}) {

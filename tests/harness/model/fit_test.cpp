@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "harness/model/model.h"
 #include "tests/harness/model/synthetic_file.h"
 
@@ -264,6 +267,59 @@ TEST(Model, EnergyIsFittedWithItsStaticPower) {
                           [](const FittedForm& one) { return one.target == Target::kEnergyMeasured; }));
   EXPECT_TRUE(std::none_of(fitting.forms.begin(), fitting.forms.end(),
                            [](const FittedForm& one) { return one.target == Target::kEnergyModelled; }));
+}
+
+TEST(CrossValidation, EnergyPaysForATimeThatWasPredictedToo) {
+  // joules that are nothing but 15 W times the time, and times that scatter by a tenth: whoever knows the
+  // time of an unseen run knows its joules; who predicts it does not
+  std::vector<TrainingRun> runs = runs_of(synthetic_contents("traffic", kPrices, 240, 0.1));
+  for (TrainingRun& run : runs) run.energy_j["measured"] = 15 * run.step_s;
+  std::vector<std::size_t> rows(runs.size());
+  std::iota(rows.begin(), rows.end(), std::size_t{0});
+  for (const std::string& kind : held_out_kinds()) {
+    const Validation time = cross_validate(runs, rows, "traffic", kind, Target::kTime),
+                     energy = cross_validate(runs, rows, "traffic", kind, Target::kEnergyMeasured);
+    ASSERT_FALSE(energy.predictions.empty());
+    EXPECT_GT(energy.sd, 0.05) << kind;
+    EXPECT_NEAR(energy.sd, time.sd, 0.3 * time.sd) << kind;
+  }
+}
+
+TEST(Model, ATermThatNoRunHadHasNoPriceAndSaysSo) {
+  Contents contents = synthetic_contents("traffic", kPrices, 240, 0);
+  const std::vector<TrainingRun> runs = runs_of(contents);
+  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  // as if all had run on one thread, where nobody waits at a barrier; and no other form to fall back on
+  std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "work"; });
+  for (Row& row : contents.rows(model_table()))
+    if (row.text("term") == "barrier") {
+      row.set("value", std::nan(""));
+      row.set("state", to_string(Identified::kEmpty));
+    }
+  const Model model(contents, "synthetic.h5");
+  Configuration one = runs.front().configuration;
+  const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
+  const auto unpriced = [&](int threads, const Prices& prices) {
+    one.threads = threads;
+    return model.predict(one, hierarchy, Target::kTime, prices).unpriced;
+  };
+  EXPECT_TRUE(unpriced(1, {}).empty());
+  EXPECT_EQ(unpriced(4, {}), std::vector<std::string>{"barrier"});
+  EXPECT_TRUE(unpriced(4, {{"barrier", 1e-6}}).empty()) << "a price was given";
+}
+
+TEST(Model, ADevicesRunsLieWhereTheirRowsSay) {
+  Contents contents = synthetic_contents("traffic", kPrices, 4, 0);
+  Row& row = contents.rows(runs_table()).front();
+  row.set("backend", "gpu");
+  row.set("family", "gpu/mlp_train");
+  for (const char* letter : {"l", "f", "b", "d"})
+    row.set("working_set_" + std::string(letter) + "_level", *letter == 'd' ? "memory" : "L2");
+  const TrainingRun run = training_runs(contents).front();
+  EXPECT_EQ(run.work.placement.backward_pass, "L2");
+  EXPECT_EQ(run.work.placement.dataset, "memory");
+  EXPECT_GT(run.work.placement_bytes[1], 0);
+  EXPECT_EQ(run.work.placement_bytes[0], 0) << "the processor's first level has nothing to do with it";
 }
 
 }  // namespace

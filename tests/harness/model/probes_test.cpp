@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "harness/model/hierarchy_file.h"
@@ -126,6 +127,43 @@ TEST(Probes, TellsWhatEachLevelDeliversAndWhereHwlocDisagrees) {
   EXPECT_NEAR(joules.levels[1].j_per_byte.value, 2e-10, 2e-11);
   EXPECT_NEAR(joules.j_per_flop.value, 1e-10, 1e-15);
   EXPECT_EQ(joules.energy_provenance, "measured");
+}
+
+TEST(Probes, JoulesOfAByteAreThoseAboveIdle) {
+  Contents contents = probed(512 << 10, true);
+  const ProbeFindings whole = find_hierarchy(contents, "memory");
+  EXPECT_FALSE(whole.energy_above_idle);
+  for (Row& row : contents.rows(runs_table())) {
+    row.set("step_energy_above_idle_j_measured", 4 * row.real("step_s"));
+    row.set("energy_above_idle_quality", "ok");
+    row.set("idle_power_w_measured", 6.0);
+  }
+  const ProbeFindings above = find_hierarchy(contents, "memory");
+  EXPECT_TRUE(above.energy_above_idle);
+  EXPECT_NEAR(above.levels[1].j_per_byte.value, 0.4 * whole.levels[1].j_per_byte.value, 1e-15);
+  EXPECT_NEAR(above.idle_power_w.value, 6, 1e-12);
+  // in a machine's description only such joules, with the idle power that takes the static term's place
+  const mlpwatt::testing::TemporaryFolder folder;
+  const auto described = [&](const Contents& some) {
+    std::filesystem::remove(folder.path("p.h5"));
+    write_file(folder.path("p.h5"), some);
+    std::ofstream(folder.path("h.json")) << run({"probes", folder.path("p.h5"), "--hierarchy"}).out;
+    return read_hierarchy_file(folder.path("h.json")).energy_prices;
+  };
+  EXPECT_DOUBLE_EQ(described(contents).at("static"), 6);
+  EXPECT_GT(described(contents).at("L2"), 0);
+  EXPECT_TRUE(described(probed(512 << 10, true)).empty()) << "the whole machine's power would count twice";
+}
+
+TEST(Probes, AHandfulOfSizesIsNeitherAStepNorADisagreement) {
+  Contents contents = probed(512 << 10, false);
+  int kept = 0;
+  std::erase_if(contents.rows(runs_table()),
+                [&](const Row& row) { return row.text("family") != "cpu/fma" && kept++ % 16 != 0; });
+  const ProbeFindings few = find_hierarchy(contents, "memory");
+  for (const LevelFinding& level : few.levels) EXPECT_EQ(level.disagreement, "") << level.level;
+  EXPECT_TRUE(std::isnan(few.flops_per_s.low95)) << "one value has no interval";
+  EXPECT_GT(few.flops_per_s.value, 0);
 }
 
 /// The same probes with a ring that goes page by page, whose L2 ends at `l2_bytes`.
