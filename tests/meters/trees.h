@@ -44,13 +44,14 @@ class Tree {
 inline void override_permissions(bool may) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct sets[2];
-  if (geteuid() != 0 || syscall(SYS_capget, &header, sets) != 0) return;
+  if (geteuid() != 0 || syscall(SYS_capget, &header, sets, 0, 0, 0, 0) != 0) return;
+  // six arguments: the syscall() that pretends a PMU in the test program reads as many
   constexpr unsigned kOverride = 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH;
   if (may)
     sets[0].effective |= kOverride & sets[0].permitted;
   else
     sets[0].effective &= ~kOverride;
-  syscall(SYS_capset, &header, sets);
+  syscall(SYS_capset, &header, sets, 0, 0, 0, 0);
 }
 
 /// What a file of mode 000 is to others than root, for the calling thread until allow().
