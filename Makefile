@@ -87,6 +87,8 @@ NVCC_FACT   = $(if $(NVCC),nvcc $(NVCC_VERSION) $(strip $(NVCC_FLAGS) $(GENCODE)
 BUILD_FACTS = '-DMLPWATT_COMMIT="$(COMMIT)"' '-DMLPWATT_COMPILER_FLAGS="$(strip $(BASE) $(CXXFLAGS))"' \
               '-DMLPWATT_KERNEL_FLAGS="$(KERNEL_FLAGS) "' '-DMLPWATT_NVCC="$(NVCC_FACT)"' \
               '-DMLPWATT_SOURCE_DIR="$(CURDIR)"' '-DMLPWATT_PREFIX="$(PREFIX)"'
+# The same names with any text, for who only reads the source.
+FACT_STANDINS = $(foreach f,$(filter '-DMLPWATT_%,$(BUILD_FACTS)),$(subst ',,$(firstword $(subst =, ,$f)))=__FILE__)
 $(BUILD)/harness/build_facts.o: FACT_FLAGS = $(BUILD_FACTS)
 $(BUILD)/harness/build_facts.o: $(BUILD)/build_facts.txt
 $(BUILD)/build_facts.txt: FORCE
@@ -289,7 +291,7 @@ lint: $(BUILD)/deps-lint.stamp compile_commands.json ## clang-format in check mo
 lint: SHELL := /bin/bash
 
 compile_commands.json: $(BUILD)/toolchain.mk ## the compilation database for editors and clang-tidy
-	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),-DMLPWATT_COMMIT=__FILE__ -DMLPWATT_COMPILER_FLAGS=__FILE__ -DMLPWATT_KERNEL_FLAGS=__FILE__ -DMLPWATT_NVCC=__FILE__ -DMLPWATT_SOURCE_DIR=__FILE__ -DMLPWATT_PREFIX=__FILE__) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
+	@: $(file >$@,[)$(foreach s,$(SOURCES) $(TESTS),$(file >>$@,{"directory": "$(CURDIR)"$(comma) "file": "$(s)"$(comma) "command": "$(CXX) $(subst ",\",$(ALL_FLAGS)) $(call isa_flags,$(s)) $(if $(filter harness/build_facts.cpp,$(s)),$(FACT_STANDINS)) -c $(s)"}$(if $(filter $(s),$(lastword $(SOURCES) $(TESTS))),,$(comma))))$(file >>$@,])
 comma := ,
 
 install: build ## install under PREFIX (default /usr/local)

@@ -5,6 +5,14 @@
 
 namespace mlpwatt {
 
+std::string failure_of(const Check& check) {
+  if (check.passed && check.error <= check.bound) return "";
+  if (!check.detail.empty()) return check.detail;
+  char text[80];
+  std::snprintf(text, sizeof text, "wrong result: error %.3g, bound %.3g", check.error, check.bound);
+  return text;
+}
+
 Check check_within(double error, double bound, const std::string& what) {
   Check check;
   check.error = error;

@@ -39,6 +39,10 @@ struct Check {
   double bound = 0;
 };
 
+/// What is wrong, "" when it passed: whatever the kernel concludes, an error that is not within its bound (or
+/// is NaN) is none that passed.
+std::string failure_of(const Check& check);
+
 /// `!(error <= bound)` fails, so a NaN fails.
 Check check_within(double error, double bound, const std::string& what);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <utility>
 
 #include "kernels/random.h"
@@ -46,17 +47,14 @@ double turned_signs(const Network& network, std::int64_t rows) {
                 std::sqrt(static_cast<double>(network.input_width(k)));
   return std::min(1.0, expected) / static_cast<double>(rows);
 }
-}  // namespace
 
-namespace {
-/// `rows` of `data`, in that order; its first `train_rows` become training rows.
-Dataset take_rows(const Dataset& data, const std::vector<std::int64_t>& rows, std::int64_t train_rows) {
+/// Training rows of `data`, in that order; no test rows.
+Dataset take_rows(const Dataset& data, const std::vector<std::int64_t>& rows) {
   Dataset part;
   part.info = data.info;
   part.source = data.source, part.path = data.path, part.checksum = data.checksum;
   part.official = data.official;
   part.rows = static_cast<std::int64_t>(rows.size());
-  part.test_rows = part.rows - train_rows;
   const auto take = [&](const std::vector<float>& from, std::int64_t width, std::vector<float>& to) {
     to.reserve(static_cast<std::size_t>(part.rows * width));
     for (const std::int64_t row : rows)
@@ -66,17 +64,9 @@ Dataset take_rows(const Dataset& data, const std::vector<std::int64_t>& rows, st
   take(data.y, data.info.outputs, part.y);
   return part;
 }
-}  // namespace
 
-Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows) {
-  train_rows = std::min(train_rows, data.train_rows());
-  test_rows = std::min(test_rows, data.test_rows);
-  std::vector<std::int64_t> rows;
-  for (std::int64_t i = 0; i < train_rows; ++i) rows.push_back(i);
-  for (std::int64_t i = 0; i < test_rows; ++i) rows.push_back(data.train_rows() + i);
-  return take_rows(data, rows, train_rows);
-}
-
+/// The training batches of `rows` rows of `data`, the first with each row copies[0] times, the second
+/// copies[1] times and so on, each batch in a seeded order of its own.
 Dataset repeat_rows(const Dataset& data, int rows, const std::vector<int>& copies, std::uint64_t seed) {
   RandomStream stream(seed);
   std::vector<std::int64_t> all;
@@ -88,8 +78,18 @@ Dataset repeat_rows(const Dataset& data, int rows, const std::vector<int>& copie
     shuffle(batch, stream);
     all.insert(all.end(), batch.begin(), batch.end());
   }
-  return take_rows(data, all, static_cast<std::int64_t>(all.size()));
+  return take_rows(data, all);
 }
+
+/// Of at most `most` rows so many that copies of them fill `batch` as nearly as can be; then as many as can
+/// be.
+int rows_that_fill(int batch, int most) {
+  int best = std::min(batch, most);
+  for (int rows = best; rows > 0 && 2 * rows > most; --rows)
+    if (batch % rows < batch % best) best = rows;
+  return best;
+}
+}  // namespace
 
 Check check_against_reference(MlpEngine& engine, const Network& network, const Dataset& data, int batch,
                               const reference::Adam& adam, std::uint64_t seed, int steps,
@@ -184,17 +184,6 @@ Check check_engine(MlpEngine& engine, const Network& network, const Dataset& dat
   return first;
 }
 
-namespace {
-/// Of at most `most` rows so many that copies of them fill `batch` as nearly as can be; then as many as can
-/// be.
-int rows_that_fill(int batch, int most) {
-  int best = std::min(batch, most);
-  for (int rows = best; rows > 0 && 2 * rows > most; --rows)
-    if (batch % rows < batch % best) best = rows;
-  return best;
-}
-}  // namespace
-
 MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch) {
   constexpr double kReferenceMacs = 3e8;  // ~0.3 s
   constexpr int kLeastRows = 8, kLeastSteps = 2;
@@ -207,18 +196,19 @@ MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int bat
   MlpCheckPlan plan;
   plan.rows = rows_that_fill(whole, affordable);
   std::vector<int> copies{whole / plan.rows};
-  std::int64_t followed = plan.rows;
+  std::vector<std::int64_t> followed(static_cast<std::size_t>(plan.rows));
   if (rest > 0) {
     // the partial batch's rows: all of them, or the most that divide it
     int last = std::min(rest, plan.rows);
     while (rest % last != 0) --last;
     copies.push_back(rest / last);
-    followed += last;
+    followed.resize(followed.size() + static_cast<std::size_t>(last));
   }
   plan.batch = whole < batch ? batch : plan.rows * copies[0];
   plan.steps = static_cast<int>(
       std::clamp(kReferenceMacs / macs_per_row / plan.rows, static_cast<double>(kLeastSteps), 10.0));
-  plan.followed = first_rows(data, followed, 0);
+  std::iota(followed.begin(), followed.end(), std::int64_t{0});
+  plan.followed = take_rows(data, followed);
   plan.engine_data = repeat_rows(plan.followed, plan.rows, copies, 1);
   return plan;
 }

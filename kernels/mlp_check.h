@@ -60,11 +60,4 @@ struct MlpCheckPlan {
 };
 MlpCheckPlan plan_mlp_check(const Network& network, const Dataset& data, int batch);
 
-/// The training batches of `rows` rows of `data`, the first with each row copies[0] times, the second
-/// copies[1] times and so on, each batch in a seeded order of its own; no test rows.
-Dataset repeat_rows(const Dataset& data, int rows, const std::vector<int>& copies, std::uint64_t seed);
-
-/// The first `train_rows` training and `test_rows` test rows of `data`.
-Dataset first_rows(const Dataset& data, std::int64_t train_rows, std::int64_t test_rows);
-
 }  // namespace mlpwatt

@@ -70,6 +70,17 @@ void keep_one_kind_a_part(const std::vector<ChannelEnergy>& energies, std::vecto
   });
 }
 
+/// The channel's parent, that one's parent and so on; each once, also where they run in a circle.
+std::set<std::string> ancestors(const std::vector<Channel>& channels, const Channel& channel) {
+  std::set<std::string> found;
+  for (std::string up = channel.parent; !up.empty() && found.insert(up).second;) {
+    const auto parent = std::find_if(channels.begin(), channels.end(),
+                                     [&](const Channel& each) { return each.domain == up; });
+    up = parent == channels.end() ? "" : parent->parent;
+  }
+  return found;
+}
+
 std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, Provenance provenance,
                                    const std::string& without) {
   std::vector<std::size_t> best;  // of each domain
@@ -88,19 +99,14 @@ std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, P
     return std::any_of(best.begin(), best.end(),
                        [&](std::size_t j) { return energies[j].channel.domain == domain; });
   };
-  const auto parent_of = [&](const std::string& domain) -> std::string {
-    for (const ChannelEnergy& each : energies)
-      if (each.channel.domain == domain) return each.channel.parent;
-    return "";
-  };
+  std::vector<Channel> channels;
+  for (const ChannelEnergy& each : energies) channels.push_back(each.channel);
   std::vector<std::size_t> outer;
   for (const std::size_t i : best) {
     const Channel& channel = energies[i].channel;
     bool inside = !channel.duplicate_of.empty() && present(channel.duplicate_of);
     inside = inside || (channel.domain != kNode && present(kNode));
-    std::set<std::string> seen;
-    for (std::string up = channel.parent; !up.empty() && seen.insert(up).second; up = parent_of(up))
-      inside = inside || present(up);
+    for (const std::string& up : ancestors(channels, channel)) inside = inside || present(up);
     if (!inside) outer.push_back(i);
   }
   keep_one_kind_a_part(energies, outer);
@@ -147,11 +153,6 @@ Energy sum_of(const std::vector<ChannelEnergy>& energies, const std::vector<std:
 }  // namespace
 
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain) {
-  const auto parent_of = [&](const std::string& of) -> std::string {
-    for (const Channel& each : channels)
-      if (each.domain == of) return each.parent;
-    return "";
-  };
   const auto own = std::find_if(channels.begin(), channels.end(),
                                 [&](const Channel& each) { return each.domain == domain; });
   std::vector<std::string> inside;
@@ -160,11 +161,7 @@ std::vector<std::string> included_domains(const std::vector<Channel>& channels, 
         (own != channels.end() && each.provenance != own->provenance) ||
         std::find(inside.begin(), inside.end(), each.domain) != inside.end())
       continue;
-    bool within = domain == kNode;
-    std::set<std::string> seen;
-    for (std::string up = each.parent; !within && !up.empty() && seen.insert(up).second; up = parent_of(up))
-      within = up == domain;
-    if (within) inside.push_back(each.domain);
+    if (domain == kNode || ancestors(channels, each).contains(domain)) inside.push_back(each.domain);
   }
   return inside;
 }

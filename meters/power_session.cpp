@@ -18,8 +18,8 @@ namespace mlpwatt {
 namespace {
 
 constexpr double kLeastIdle_s = 1, kMostIdle_s = 30, kModelIdle_s = 0.2;
-/// Beyond this nobody waits for a late reading.
-constexpr double kMostSettle_s = 5;  ///< beside a known lag
+/// Beyond this, and a known lag, nobody waits for a late reading.
+constexpr double kMostSettle_s = 5;
 
 std::vector<std::string> words_of(const std::string& list) {
   std::vector<std::string> words;

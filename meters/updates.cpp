@@ -299,7 +299,6 @@ class Sifter {
       if (!update.held && interval_.holds(update.at_s))
         (update.at_s < stretch.begin_s ? before : after).push_back(update.value);
     std::reverse(before.begin(), before.end());  // the nearest first
-    // the first after it may be the value it stood at
     return is_noisy(before) || is_noisy(after);
   }
 

@@ -7,7 +7,6 @@
 #include "cpu/mlp/mlp_train.h"
 #include "kernels/backend.h"
 #include "kernels/kernel.h"
-#include "kernels/mlp_check.h"
 #include "kernels/mlp_grid.h"
 #include "kernels/random.h"
 #include "kernels/shared_dataset.h"
@@ -15,45 +14,41 @@
 namespace mlpwatt {
 namespace {
 
-EngineOptions engine_options(const RunOptions& options) {
+Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
+                              const reference::Adam& adam) {
   EngineOptions engine;
   engine.isa = choose_isa(options.isa);
   engine.threads = options.threads;
   engine.algorithm = options.algorithm;
   engine.batch = options.batch;
+  engine.adam = adam;
   engine.hierarchy = options.hierarchy;
-  return engine;
-}
-
-std::map<std::string, std::string> engine_facts(const CpuEngine& engine) {
-  return {{"isa", isa_name(engine.isa())},
-          {"threads", std::to_string(engine.threads())},
-          {"algorithm", engine.algorithm()}};
-}
-
-/// What makes another engine of the same algorithm, instruction set and team.
-EngineOptions same_engine(EngineOptions options, const CpuEngine& engine, int batch) {
-  options.isa = engine.isa();
-  options.threads = engine.threads();
-  options.algorithm = engine.algorithm();
-  options.batch = batch;
-  return options;
+  std::unique_ptr<CpuEngine> made = make_engine(network, data, engine);
+  // what it chose, for others like it
+  engine.threads = made->threads();
+  engine.algorithm = made->algorithm();
+  std::map<std::string, std::string> facts{{"isa", isa_name(made->isa())},
+                                           {"threads", std::to_string(made->threads())},
+                                           {"algorithm", made->algorithm()}};
+  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
+    engine.batch = batch;
+    engine.adam = its;
+    return make_engine(network, rows, engine);
+  };
+  return {std::move(made), std::move(facts), same};
 }
 
 class MlpTrainKernel : public Kernel {
  public:
   MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
-      : network_(network),
-        dataset_(std::move(dataset)),
-        options_(options),
-        engine_options_(engine_options(options)) {}
+      : network_(network), dataset_(std::move(dataset)), options_(options) {}
 
   void set_up() override {
     data_ = shared_dataset(dataset_, options_.dataset);
-    engine_ = make_engine(network_, *data_, engine_options_);
-    engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
+    trainer_ = make_trainer(network_, *data_, options_, adam_);
+    trainer_.engine->set_parameters(reference::initial_parameters(network_, options_.seed));
     constexpr std::size_t kOrder = 4096;  // then it starts again
-    BatchOrder order(engine_->train_batches(), options_.seed);
+    BatchOrder order(trainer_.engine->train_batches(), options_.seed);
     while (order_.size() < kOrder) {
       const std::vector<int>& epoch = order.next_epoch();
       order_.insert(order_.end(), epoch.begin(), epoch.end());
@@ -61,18 +56,14 @@ class MlpTrainKernel : public Kernel {
   }
 
   Check check() override {
-    const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
-    const auto engine =
-        make_engine(network_, plan.engine_data, same_engine(engine_options_, *engine_, plan.batch));
-    return check_engine(*engine, network_, plan.followed, plan.rows, engine_options_.adam, options_.seed,
-                        plan.steps);
+    return check_trainer(trainer_, network_, *data_, options_.batch, adam_, options_.seed);
   }
 
   void run(std::int64_t steps) override {
     while (steps > 0) {
       const std::int64_t here =
           std::min<std::int64_t>(steps, static_cast<std::int64_t>(order_.size() - next_));
-      loss_ = engine_->train(order_.data() + next_, here);
+      loss_ = trainer_.engine->train(order_.data() + next_, here);
       next_ = (next_ + here) % order_.size();
       steps -= here;
     }
@@ -83,7 +74,7 @@ class MlpTrainKernel : public Kernel {
   }
 
   std::map<std::string, std::string> facts() const override {
-    std::map<std::string, std::string> facts = engine_facts(*engine_);
+    std::map<std::string, std::string> facts = trainer_.facts;
     facts["dataset_source"] = data_->source;
     facts["dataset_checksum"] = data_->checksum;
     return facts;
@@ -93,9 +84,9 @@ class MlpTrainKernel : public Kernel {
   Network network_;
   std::string dataset_;
   RunOptions options_;
-  EngineOptions engine_options_;
+  reference::Adam adam_;
   std::shared_ptr<const Dataset> data_;
-  std::unique_ptr<CpuEngine> engine_;
+  Backend::Trainer trainer_;
   std::vector<int> order_;
   std::size_t next_ = 0;
   double loss_ = 0;
@@ -115,21 +106,6 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
 const FamilyRegistration registration{
     {"cpu/mlp_train", "cpu", "training steps of the study's networks: <dataset>/<shape>/<size>/<depth>",
      enumerate}};
-
-Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
-                              const reference::Adam& adam) {
-  EngineOptions engine = engine_options(options);
-  engine.adam = adam;
-  std::unique_ptr<CpuEngine> made = make_engine(network, data, engine);
-  std::map<std::string, std::string> facts = engine_facts(*made);
-  engine = same_engine(engine, *made, engine.batch);
-  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
-    engine.batch = batch;
-    engine.adam = its;
-    return make_engine(network, rows, engine);
-  };
-  return {std::move(made), std::move(facts), same};
-}
 
 const BackendRegistration backend{{"cpu", [] { return std::string(); }, {}, make_trainer}};
 

@@ -8,19 +8,11 @@
 #include "gpu/mlp/engine.h"
 #include "gpu/mlp/order.h"
 #include "kernels/backend.h"
-#include "kernels/mlp_check.h"
 #include "kernels/mlp_grid.h"
 #include "kernels/shared_dataset.h"
 
 namespace mlpwatt::gpu {
 namespace {
-
-EngineOptions engine_options(const RunOptions& options) {
-  EngineOptions engine;
-  engine.algorithm = options.algorithm;
-  engine.batch = options.batch;
-  return engine;
-}
 
 std::map<std::string, std::string> engine_facts(const Engine& engine) {
   std::map<std::string, std::string> facts = device_facts();
@@ -30,35 +22,41 @@ std::map<std::string, std::string> engine_facts(const Engine& engine) {
   return facts;
 }
 
-/// What makes another engine of the same algorithm and blocks.
-EngineOptions same_engine(EngineOptions options, const Engine& engine, int batch) {
-  options.algorithm = engine.algorithm();
-  options.blocks = engine.blocks();
-  options.batch = batch;
-  return options;
+Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
+                              const reference::Adam& adam) {
+  EngineOptions engine;
+  engine.algorithm = options.algorithm;
+  engine.batch = options.batch;
+  engine.adam = adam;
+  std::unique_ptr<Engine> made = make_engine(network, data, engine);
+  std::map<std::string, std::string> facts = engine_facts(*made);
+  const MlpTolerance tolerance = tolerance_of(made->algorithm());
+  // what it chose, for others like it
+  engine.algorithm = made->algorithm();
+  engine.blocks = made->blocks();
+  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
+    engine.batch = batch;
+    engine.adam = its;
+    return make_engine(network, rows, engine);
+  };
+  return {std::move(made), std::move(facts), same, tolerance};
 }
 
 class MlpTrainKernel : public Kernel {
  public:
   MlpTrainKernel(const Network& network, std::string dataset, const RunOptions& options)
-      : network_(network),
-        dataset_(std::move(dataset)),
-        options_(options),
-        engine_options_(engine_options(options)) {}
+      : network_(network), dataset_(std::move(dataset)), options_(options) {}
 
   void set_up() override {
     data_ = shared_dataset(dataset_, options_.dataset);
-    engine_ = make_engine(network_, *data_, engine_options_);
+    trainer_ = make_trainer(network_, *data_, options_, adam_);
+    engine_ = static_cast<Engine*>(trainer_.engine.get());  // what make_trainer made
     engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
     order_ = make_order(engine_->train_batches(), options_.seed, kOrder);
   }
 
   Check check() override {
-    const MlpCheckPlan plan = plan_mlp_check(network_, *data_, options_.batch);
-    const auto engine =
-        make_engine(network_, plan.engine_data, same_engine(engine_options_, *engine_, plan.batch));
-    return check_engine(*engine, network_, plan.followed, plan.rows, engine_options_.adam, options_.seed,
-                        plan.steps, tolerance_of(engine_->algorithm()));
+    return check_trainer(trainer_, network_, *data_, options_.batch, adam_, options_.seed);
   }
 
   void run(std::int64_t steps) override {
@@ -75,7 +73,7 @@ class MlpTrainKernel : public Kernel {
   }
 
   std::map<std::string, std::string> facts() const override {
-    std::map<std::string, std::string> facts = engine_facts(*engine_);
+    std::map<std::string, std::string> facts = trainer_.facts;
     facts["dataset_source"] = data_->source;
     facts["dataset_checksum"] = data_->checksum;
     return facts;
@@ -86,9 +84,10 @@ class MlpTrainKernel : public Kernel {
   Network network_;
   std::string dataset_;
   RunOptions options_;
-  EngineOptions engine_options_;
+  reference::Adam adam_;
   std::shared_ptr<const Dataset> data_;
-  std::unique_ptr<Engine> engine_;
+  Backend::Trainer trainer_;
+  Engine* engine_ = nullptr;  ///< the trainer's: batch numbers may lie on the device
   Buffer<int> order_;
   std::int64_t next_ = 0;
   double loss_ = 0;
@@ -107,22 +106,6 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
 const FamilyRegistration registration{
     {"gpu/mlp_train", "gpu",
      "training steps of the study's networks on the GPU: <dataset>/<shape>/<size>/<depth>", enumerate}};
-
-Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
-                              const reference::Adam& adam) {
-  EngineOptions engine = engine_options(options);
-  engine.adam = adam;
-  std::unique_ptr<Engine> made = make_engine(network, data, engine);
-  std::map<std::string, std::string> facts = engine_facts(*made);
-  const MlpTolerance tolerance = tolerance_of(made->algorithm());
-  engine = same_engine(engine, *made, engine.batch);
-  const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
-    engine.batch = batch;
-    engine.adam = its;
-    return make_engine(network, rows, engine);
-  };
-  return {std::move(made), std::move(facts), same, tolerance};
-}
 
 const BackendRegistration backend{{"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer}};
 

@@ -119,7 +119,7 @@ class TrainingRecord {
   }
 
   /// As mlpwatt::set_check.
-  std::string set_check(const Check& check) { return mlpwatt::set_check(record_.run, check); }
+  void set_check(const Check& check) { mlpwatt::set_check(record_.run, check); }
 
   /// Just before the first evaluation. @param idle_s before it, for the meters
   void begin(double idle_s) {
@@ -194,11 +194,13 @@ int run(Options options, Context& context) {
   PowerSession power(options.power);
   PowerObserver looking_on(&power);
   TrainingRecord record(options, network, data, *trainee, settings, trainee->train_batches());
-  if (const std::optional<Check> check = trainee->check())
-    if (const std::string wrong = record.set_check(*check); !wrong.empty()) {
+  if (const std::optional<Check> check = trainee->check()) {
+    record.set_check(*check);
+    if (const std::string wrong = failure_of(*check); !wrong.empty()) {
       file.append(record.so_far("failed", wrong));
       throw std::runtime_error("not trained, the check before it failed: " + wrong);
     }
+  }
   const auto facts = trainee->facts();
   if (!options.json)
     context.out << fmt::format(

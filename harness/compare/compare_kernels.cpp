@@ -15,7 +15,9 @@ std::unique_ptr<Kernel> admit(const Benchmark& benchmark, Standing& standing, co
     std::unique_ptr<Kernel> kernel = benchmark.make(options);
     kernel->set_up();
     set_facts(standing.record.run, kernel->facts());
-    const std::string wrong = set_check(standing.record.run, kernel->check());
+    const Check check = kernel->check();
+    set_check(standing.record.run, check);
+    const std::string wrong = failure_of(check);
     if (wrong.empty()) return kernel;
     refuse(standing, "failed", wrong);
   } catch (const std::exception& error) {

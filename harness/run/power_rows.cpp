@@ -1,5 +1,7 @@
 #include "harness/run/power_rows.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -34,9 +36,7 @@ Row meter_row(const std::string& meter, const Channel& channel, const std::vecto
   if_known("accuracy_relative", channel.accuracy_relative);
   row.set("accuracy_source", channel.accuracy_source);
   row.set("parent", channel.parent);
-  std::string inside;
-  for (const std::string& domain : includes) inside += (inside.empty() ? "" : " ") + domain;
-  row.set("includes", inside);
+  row.set("includes", fmt::format("{}", fmt::join(includes, " ")));
   row.set("duplicate_of", channel.duplicate_of);
   row.set("summable", channel.summable ? 1 : 0);
   row.set("kind", kind_text(channel.kind));

@@ -63,8 +63,7 @@ std::string substitution(const RunOptions& asked, const std::map<std::string, st
 /// @param facts as Kernel::facts
 void set_facts(Row& row, const std::map<std::string, std::string>& facts);
 void set_cost(Row& row, const Cost& cost, const RunSettings& settings);
-/// @return what is wrong; "" when it passed
-std::string set_check(Row& row, const Check& check);
+void set_check(Row& row, const Check& check);
 void set_window(Row& row, const WarmUp& warm, const Window& window, const Cost& cost);
 
 }  // namespace mlpwatt

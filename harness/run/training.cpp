@@ -35,8 +35,8 @@ class EngineTrainee : public Trainee {
   reference::Evaluation evaluate_test() override { return trainer_.engine->evaluate(Split::kTest); }
   std::optional<Check> check() override {
     reference::Adam adam = adam_;
-    adam.learning_rate =
-        reference::Adam{}.learning_rate;  // one that makes the loss overflow is no fault of the engine
+    // a rate that makes the loss overflow is no fault of the engine
+    adam.learning_rate = reference::Adam{}.learning_rate;
     return check_trainer(trainer_, network_, data_, options_.batch, adam, options_.seed);
   }
   std::map<std::string, std::string> facts() const override {

@@ -91,7 +91,9 @@ TEST(MlpCheck, AnEngineThatLeavesOutRowsOfALargeBatchIsSeen) {
       ReferenceEngine engine(network, plan.engine_data, plan.batch, adam, share_seen);
       return check_engine(engine, network, plan.followed, plan.rows, adam, 1, 1);
     };
-    if (size == 65536) EXPECT_TRUE(verdict(1).passed) << verdict(1).detail;
+    if (size == 65536) {
+      EXPECT_TRUE(verdict(1).passed) << verdict(1).detail;
+    }
     EXPECT_FALSE(verdict(0.5).passed);
     EXPECT_FALSE(verdict(0.97).passed);
   }
