@@ -288,27 +288,34 @@ class Sifter {
 
   /// Whole watts of a steady load repeat themselves, and a drift makes quiet times between restless ones.
   /// What no healthy meter does is to show noise of several quanta and then one value for long: such a stand
-  /// has on one side twenty updates with reversals of more than a quantum.
+  /// has on one side twenty changes with reversals of more than a quantum.
   bool stands_in_noise(const Interval& stretch) const {
     constexpr double kLeastPeriods = 20;
     const double stood_s =
         std::min(stretch.end_s, interval_.end_s) - std::max(stretch.begin_s, interval_.begin_s);
     if (stood_s < kLeastPeriods * step_s_) return false;
     std::vector<double> before, after;
-    for (const Update& update : result_.list)
-      if (!update.held && interval_.holds(update.at_s))
-        (update.at_s < stretch.begin_s ? before : after).push_back(update.value);
+    // Where stamps go on, a repeated value is an update, too: no reversal can be seen in it, and those of the
+    // stand itself are on neither side.
+    const auto changes = [](std::vector<double>& values, double value) {
+      if (values.empty() || values.back() != value) values.push_back(value);
+    };
+    for (const Update& update : result_.list) {
+      if (update.held || !interval_.holds(update.at_s)) continue;
+      if (update.at_s < stretch.begin_s) changes(before, update.value);
+      if (update.at_s > stretch.end_s) changes(after, update.value);
+    }
     std::reverse(before.begin(), before.end());  // the nearest first
     return is_noisy(before) || is_noisy(after);
   }
 
-  /// @param values of updates, the nearest to the stretch in question first
+  /// @param values each another than the one before it, the nearest to the stretch in question first
   bool is_noisy(const std::vector<double>& values) const {
-    constexpr std::size_t kUpdates = 20;
+    constexpr std::size_t kChanges = 20;
     constexpr int kLeastReversals = 4;
-    if (values.size() < kUpdates) return false;
+    if (values.size() < kChanges) return false;
     int reversals = 0;
-    for (std::size_t i = 1; i + 1 < kUpdates; ++i) {
+    for (std::size_t i = 1; i + 1 < kChanges; ++i) {
       const double in = values[i] - values[i - 1], out = values[i + 1] - values[i];
       reversals += in * out < 0 && std::min(std::fabs(in), std::fabs(out)) > 1.5 * result_.resolution;
     }

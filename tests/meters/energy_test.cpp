@@ -288,6 +288,10 @@ TEST(Faults, WholeWattsThatMovedAndThenStandAreStuck) {
     for (Reading& reading : half.readings)
       if (early ? reading.monotonic_s < 10 : reading.monotonic_s > 10) reading.value = 300;
     EXPECT_EQ(flags_of_energy(half), "stuck");
+    // the same of a meter whose stamps go on
+    for (std::size_t i = 0; i < half.readings.size(); ++i)
+      half.readings[i].device_stamp = static_cast<std::int64_t>(i);
+    EXPECT_EQ(flags_of_energy(half), "stuck") << early;
   }
 }
 
