@@ -184,7 +184,7 @@ stream: build ## bandwidth over working sets that cross each cache level
 chase: build ## latency over the same working sets
 	@$(RUN) --suite --filter '^cpu/chase/' $(ARGS)
 gemm: build ## matrix products: squares and training shapes, next to the FMA peak of the same run, on one core and on all
-	@$(if $(findstring --threads,$(ARGS)),,$(RUN) --filter '^cpu/(fma/|gemm/nn/1024x1024x1024$$)' --threads 1 $(ARGS))
+	@$(if $(findstring --threads,$(ARGS)),,$(RUN) --suite --filter '^cpu/(fma|gemm)/' --threads 1 $(ARGS))
 	@$(RUN) --suite --filter '^cpu/(fma|gemm)/' $(ARGS)
 widths: build ## matrix products of every layer width from 1 to 300, row-major and batch on the lanes, next to the FMA peak of the same run
 	@$(RUN) --filter '^cpu/(fma|gemm_width|panel_width)/' --window-s 0.05 $(ARGS)
@@ -199,7 +199,8 @@ FILE_METERS := powercap,hwmon,pm_counters
 sampler-cost: build ## what looking on costs: training steps with and without the sampler in turns, by stand-ins of every file-made meter, or METER=auto
 	@tests/support/instruments.sh $(BUILD)/instruments
 	@$(if $(METER),,MLPWATT_METERS=$(BUILD)/instruments/meters.json) OMP_PROC_BIND=close OMP_PLACES=cores $(MLPWATT) calibrate $(or $(METER),$(FILE_METERS)) --sampler-cost $(ARGS)
-mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run
+mlp: build ## training steps of the networks in the suite, next to the FMA peak of the same run, on one core and as the engine chooses
+	@$(if $(findstring --threads,$(ARGS)),,$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' --threads 1 $(ARGS))
 	@$(RUN) --suite --filter '^cpu/(fma|mlp_train)/' $(ARGS)
 
 bench-gpu: need-nvcc build ## the quick suite of the device: peaks, bandwidths, latencies, products, training steps
@@ -240,17 +241,26 @@ roofline: build ## probe this machine (fma, stream, chase) and draw its cache-aw
 peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPWATT_PEERS; 9 GB, or PEERS_INDEX=...)
 	@harness/setup/deps.sh peer
 	@harness/setup/peers.sh
+# A peer that is refused fails the target; what comes after it is still measured.
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
-	@$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS)
-	@$(MLPWATT) compare-peers --out $(OUT) $(ARGS)
+	@status=0; $(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS) || status=$$?; $(MLPWATT) compare-peers --out $(OUT) $(ARGS) || status=$$?; exit $$status
 compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid
-	@$(MLPWATT) compare-cublas --out $(OUT) $(ARGS)
-	@MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS)
+	@status=0; $(MLPWATT) compare-cublas --out $(OUT) $(ARGS) || status=$$?; MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS) || status=$$?; exit $$status
 peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
 	@PEERS_WANTED=results/peers/requirements-gpu.txt harness/setup/peers.sh $(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu)
 compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
-	@$(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS)
-	@$(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS)
+	@status=0; $(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS) || status=$$?; $(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS) || status=$$?; exit $$status
+
+# Five datasets, three shapes, sizes of every second octave, three depths: enough runs of each kernel to price its terms.
+MODEL          ?= results/$(HOST)-model.h5
+MODEL_NETWORKS := ^cpu/mlp_train/(banana|wine_quality_white|adult|connect_4|mnist)/(rectangle|trapezoid|wide_first_4x)/(256|1024|4096|16384|65536|262144|1048576|4194304|16777216)/(3|6|10)$$
+MODEL_RUN       = $(MLPWATT) run --out $(MODEL) --filter '$(MODEL_NETWORKS)' --threads 1 --window-s 0.05
+verify-model: build ## fit both kernels and a smaller batch here, then hold what the model says of other kernels, batches and cache-unfriendly twins against runs of them (half an hour)
+	@$(MODEL_RUN) --algorithm fused $(ARGS)
+	@$(MODEL_RUN) --algorithm fused --batch 64 $(ARGS)
+	@$(MODEL_RUN) --algorithm blocked $(ARGS)
+	@$(MLPWATT) fit $(MODEL) --statistic quickest
+	@results/verify_predictions.py $(MODEL) --mlpwatt $(MLPWATT)
 
 datasets: ## fetch the 13 PMLB datasets into the user cache and check their sha256
 	@harness/setup/deps.sh data

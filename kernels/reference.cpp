@@ -226,12 +226,13 @@ double Trainer::step(const float* x, const float* y, std::int64_t rows) {
   const double t = static_cast<double>(++steps_taken_);
   const double rate =
       adam_.learning_rate * std::sqrt(1 - std::pow(adam_.beta2, t)) / (1 - std::pow(adam_.beta1, t));
+  const double epsilon = adam_.epsilon_at(std::pow(adam_.beta2, t));
   const auto update = [&](std::vector<double>& w, std::vector<double>& m, std::vector<double>& v,
                           const std::vector<double>& g) {
     for (std::size_t i = 0; i < w.size(); ++i) {
       m[i] = adam_.beta1 * m[i] + (1 - adam_.beta1) * g[i];
       v[i] = adam_.beta2 * v[i] + (1 - adam_.beta2) * g[i] * g[i];
-      w[i] -= rate * m[i] / (std::sqrt(v[i]) + adam_.epsilon);
+      w[i] -= rate * m[i] / (std::sqrt(v[i]) + epsilon);
     }
   };
   for (std::size_t k = 0; k < gradients.weights.size(); ++k) {

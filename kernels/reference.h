@@ -3,6 +3,7 @@
 // be fast: no intrinsics, no blocking, no threads, no -ffast-math. Every fast kernel, on any device,
 // is compared with it.
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -36,6 +37,13 @@ struct Adam {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-7;
+  /// Kingma and Ba's Algorithm 1, and PyTorch, add epsilon to the bias-corrected root. That is the formula
+  /// above with eps sqrt(1 - b2^t) in place of eps.
+  bool epsilon_on_corrected_root = false;
+  /// The eps of the formula at step t. @param beta2_power b2^t
+  double epsilon_at(double beta2_power) const {
+    return epsilon_on_corrected_root ? epsilon * std::sqrt(1 - beta2_power) : epsilon;
+  }
 };
 
 /// Loss and accuracy of `rows` samples, averaged. Accuracy: share of rows whose class is right

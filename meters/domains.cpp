@@ -23,50 +23,96 @@ bool better(const ChannelEnergy& a, const ChannelEnergy& b) {
   return has_energy(a) && a.gross.uncertainty_j() < b.gross.uncertainty_j();
 }
 
-/// What a domain is a part of, whoever measures it: a Cray's `cpu` is RAPL's packages, its `accel0` a GPU of
-/// NVML's. "" for what no other meter knows under another name.
-std::string_view part_of_node(std::string_view domain) {
-  if (domain.starts_with("gpu:")) return "accelerators";
-  domain = domain.substr(0, domain.find_last_not_of("0123456789") + 1);
-  if (domain == "cpu" || domain == "package") return "processors";
-  if (domain == "memory" || domain == "dram") return "memory";
-  if (domain == "accel") return "accelerators";
-  return "";
+/// "package0-die1" -> "package", "0-die1"
+struct Name {
+  std::string_view word, number;
+};
+Name name_of(std::string_view domain) {
+  const std::string_view word = domain.substr(0, domain.find_first_of("0123456789"));
+  const std::string_view number = domain.substr(word.size());
+  const std::size_t after = number.find_first_not_of("0123456789");
+  // "cpu0_fan" is no number of a cpu
+  if (after != std::string_view::npos && number[after] != '-' && number[after] != ':') return {domain, ""};
+  return {word, number};
 }
 
-/// Names of one kind count one part together: package0 and package1, whoever measures each.
-std::string kind_of_name(const std::string& domain) {
-  if (domain.starts_with("gpu:")) return "gpu:";
-  const std::size_t digits = domain.find_last_not_of("0123456789") + 1;
-  return domain.substr(0, digits) + (digits < domain.size() ? "#" : "");
+/// What a domain is a part of, and under what kind of name.
+struct Part {
+  std::string_view of;    ///< "" for what no other meter knows under another name
+  std::string kind;       ///< names of one kind count the part together: package0 and package1
+  bool numbered = false;  ///< one name a member; else one name is all of the part
+};
+
+/// Whoever measures it: a Cray's `cpu` is RAPL's packages and a BMC's `processors`, its `accel0` a GPU of
+/// NVML's.
+Part part_of_node(std::string_view domain) {
+  static const std::map<std::string_view, std::string_view> kParts{
+      {"cpu", "processors"},     {"package", "processors"},
+      {"grace", "processors"},   {"memory", "memory"},
+      {"dram", "memory"},        {"processors", "processors"},
+      {"accel", "accelerators"}, {"accelerators", "accelerators"}};
+  if (domain.starts_with("gpu:")) return {"accelerators", "gpu:", true};
+  std::string kind;
+  constexpr std::string_view kChassis = "chassis:";
+  if (const std::size_t colon = domain.rfind(':');
+      domain.starts_with(kChassis) && colon >= kChassis.size()) {  // "chassis:1:processors"
+    kind = kChassis;
+    domain.remove_prefix(colon + 1);
+  }
+  const auto [word, number] = name_of(domain);
+  const auto found = kParts.find(word);
+  if (found == kParts.end()) return {};
+  kind += word;
+  if (!number.empty()) kind += number.find("-die") == std::string_view::npos ? "#" : "#-die#";
+  return {found->second, kind, !number.empty()};
+}
+
+/// Whether a domain counts that part of the node, too, under whatever name others show it: a Grace module its
+/// GPU and its memory (which GPU is whose, no name tells: all are taken as in modules), the platform what
+/// RAPL has beside it.
+bool contains(std::string_view domain, std::string_view part) {
+  const auto [word, number] = name_of(domain);
+  if (word == "module") return !number.empty() && !part.empty();
+  return word == "psys" && (part == "processors" || part == "memory");
 }
 
 /// Where a part of the node is shown under names of several kinds, those of one kind stay and the others go:
-/// the kind with an energy of each, then with fewest flags, then with least uncertainty.
+/// the kind that shows most members (a name without a number shows all), then with an energy of each, then
+/// with fewest flags, then with least uncertainty. One GPU of four is no answer, however certain.
 void keep_one_kind_a_part(const std::vector<ChannelEnergy>& energies, std::vector<std::size_t>& domains) {
   struct Shown {
+    std::size_t members = 0;  ///< of numbered names
     bool all = true;
     int flags = 0;
     double uncertainty_j = 0;
-    auto rank() const { return std::tuple(!all, flags, uncertainty_j); }
   };
-  std::map<std::string_view, std::map<std::string, Shown>> parts;
+  struct Kinds {
+    std::map<std::string, Shown> shown;
+    std::size_t most_members = 0;
+    auto rank(const Shown& each) const {
+      return std::tuple(each.members > 0 && each.members < most_members, !each.all, each.flags,
+                        each.uncertainty_j);
+    }
+  };
+  std::map<std::string_view, Kinds> parts;
   for (const std::size_t i : domains) {
-    const std::string& domain = energies[i].channel.domain;
-    if (part_of_node(domain).empty()) continue;
-    Shown& shown = parts[part_of_node(domain)][kind_of_name(domain)];
+    const Part part = part_of_node(energies[i].channel.domain);
+    if (part.of.empty()) continue;
+    Kinds& kinds = parts[part.of];
+    Shown& shown = kinds.shown[part.kind];
+    if (part.numbered) kinds.most_members = std::max(kinds.most_members, ++shown.members);
     shown.all = shown.all && has_energy(energies[i]);
     shown.flags += std::popcount(energies[i].gross.flags);
     if (has_energy(energies[i])) shown.uncertainty_j += energies[i].gross.uncertainty_j();
   }
   std::erase_if(domains, [&](std::size_t i) {
-    const std::string& domain = energies[i].channel.domain;
-    const auto found = parts.find(part_of_node(domain));
-    if (found == parts.end()) return false;
-    const auto best =
-        std::min_element(found->second.begin(), found->second.end(),
-                         [](const auto& a, const auto& b) { return a.second.rank() < b.second.rank(); });
-    return kind_of_name(domain) != best->first;
+    const Part part = part_of_node(energies[i].channel.domain);
+    if (part.of.empty()) return false;
+    const Kinds& kinds = parts[part.of];
+    const auto best = std::min_element(
+        kinds.shown.begin(), kinds.shown.end(),
+        [&](const auto& a, const auto& b) { return kinds.rank(a.second) < kinds.rank(b.second); });
+    return part.kind != best->first;
   });
 }
 
@@ -107,6 +153,9 @@ std::vector<std::size_t> outermost(const std::vector<ChannelEnergy>& energies, P
     bool inside = !channel.duplicate_of.empty() && present(channel.duplicate_of);
     inside = inside || (channel.domain != kNode && present(kNode));
     for (const std::string& up : ancestors(channels, channel)) inside = inside || present(up);
+    const std::string_view part = part_of_node(channel.domain).of;
+    inside = inside || std::any_of(best.begin(), best.end(),
+                                   [&](std::size_t j) { return contains(energies[j].channel.domain, part); });
     if (!inside) outer.push_back(i);
   }
   keep_one_kind_a_part(energies, outer);
@@ -151,6 +200,8 @@ Energy sum_of(const std::vector<ChannelEnergy>& energies, const std::vector<std:
 }
 
 }  // namespace
+
+bool is_accelerator(const std::string& domain) { return part_of_node(domain).of == "accelerators"; }
 
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain) {
   const auto own = std::find_if(channels.begin(), channels.end(),

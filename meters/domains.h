@@ -33,9 +33,14 @@ struct TotalEnergy {
 /// another provenance.
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain);
 
+/// Whether a domain is a device beside the processor (gpu:UUID, accel0 ...): its power says nothing of what the
+/// processor's kernels cost.
+bool is_accelerator(const std::string& domain);
+
 /// The channels of one provenance that no other of them contains or mirrors. Where several meters show the
 /// same domain, the one with fewest flags, then with least uncertainty; channels without energy last. Where
-/// a part is shown under names of different kinds (cpu and package0, accel0 and gpu:UUID), those of one kind.
+/// a part is shown under names of different kinds (cpu and package0, accel0 and gpu:UUID), those of one kind,
+/// which shows all of its members. GPUs lie inside Grace modules (module0 ...) where there are any.
 std::vector<std::size_t> top_level(const std::vector<ChannelEnergy>& energies, Provenance provenance);
 /// Their sum; nullopt when there are none. Accuracies of one meter add up, everything else in quadrature.
 std::optional<TotalEnergy> total_energy(const std::vector<ChannelEnergy>& energies, Provenance provenance);

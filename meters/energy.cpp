@@ -194,15 +194,15 @@ double sampling_variance(const Curve& curve, const Channel& channel, double peri
                          const Interval& interval) {
   if (channel.kind == ReadingKind::kEnergyCounter) return 0;
   const bool average = channel.kind == ReadingKind::kAveragePower;
-  const double unseen = !average ? 1.0
-                        : channel.averaging_s > 0 && period_s > 0
-                            ? std::clamp(1 - channel.averaging_s / period_s, 0.0, 1.0)
-                            : 0.0;
+  const double looks_back_s = !average ? 0 : channel.averaging_s > 0 ? channel.averaging_s : period_s;
   double sum = 0;
   for (std::size_t i = std::max<std::size_t>(1, curve.after(interval.begin_s));
        i < curve.size() && curve.at_s(i) <= interval.end_s; ++i) {
     const double change = curve.watts(i) - curve.watts(i - 1), dt = curve.at_s(i) - curve.at_s(i - 1);
-    sum += square(change * dt * unseen) / 2 + square(change * curve.width_s(i)) / 12;
+    // An average that is read more rarely than it looks back leaves out what was between, whatever the
+    // device's own period.
+    const double unseen_s = std::max(0.0, dt - looks_back_s);
+    sum += square(change * unseen_s) / 2 + square(change * curve.width_s(i)) / 12;
   }
   return sum;
 }
@@ -327,8 +327,12 @@ Energy integrate(const Series& series, const Interval& interval) {
   if (energy.distinct_updates < kLeastUpdates) {
     energy.flags |= kUnderSampled;
     if (energy.reason.empty())
-      energy.reason = fmt::format("{}: {}: {} distinct updates in the window, {} are needed", series.meter,
-                                  channel.domain, energy.distinct_updates, kLeastUpdates);
+      energy.reason = fmt::format("{}: {}: {} distinct updates in the window, {} are needed; {}",
+                                  series.meter, channel.domain, energy.distinct_updates, kLeastUpdates,
+                                  channel.update_period_s > 0
+                                      ? "a longer window has them (--window-s, --max-window-s)"
+                                      : "how often it updates is not known: declare update_period_s, or run "
+                                        "mlpwatt calibrate");
   }
   energy.quantisation_j = counter
                               ? updates.resolution / std::sqrt(6.0)
@@ -381,7 +385,11 @@ Idle idle_power(const std::vector<Energy>& idle_times) {
     watts.push_back(energy.mean_w());
     variance += square(energy.random_j() / energy.seconds);
   }
-  if (watts.empty()) return idle;
+  if (watts.empty()) {
+    // a baseline that was tried for and is not there: whoever misses it is to know
+    for (const Energy& energy : idle_times) idle.flags |= energy.flags;
+    return idle;
+  }
   const double n = static_cast<double>(watts.size());
   idle.watts = 0;
   for (const double each : watts) idle.watts += each / n;

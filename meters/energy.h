@@ -17,8 +17,10 @@
 //   accuracy      (a_rel E / sqrt 3) (+) (a_abs (b - a) / sqrt 3): limits of the class taken as rectangular
 //   quantisation  counters q / sqrt 6 (two readings); powers q (b - a) / sqrt(12 n), n changes of the value
 //   sampling      instant powers sqrt(sum (dP dt)^2 / 2): what happened between updates is not seen; powers
-//                 averaged over W < T the same times (1 - W/T); counters and full averages 0; and for all
-//                 powers the time error of each update: sqrt(sum (dP u_t)^2)
+//                 averaged over W the same with max(0, dt - W) for dt, which a slow reader makes long;
+//                 counters 0; and for all powers the time error of each update: sqrt(sum (dP u_t)^2).
+//                 Not in it: a load that repeats itself at the very period of an instrument's looks. One
+//                 window cannot tell; several, each begun at a random phase, scatter by it
 //   edges         at each end: counters P u_t, powers |P_in - P_out| u_t; lag: |P_in - P_out| T / sqrt 12
 //                 when assumed or declared, its spread for T / sqrt 12 when measured; for the cut interval
 //                 |r| dt s / sqrt 3 (+) |P_in - P_out| dt f (1 - f) / sqrt 12 with r what the neighbours

@@ -37,11 +37,13 @@ MeterFinding finding_of(const MeterEntry& entry, const MeterProbe& probe) {
   return {entry.name, entry.summary, to_string(probe.state), probe.detail, probe.remedy};
 }
 
-/// Whether there is an instrument whose energy is that of the machine, or a part of it.
+/// Whether there is an instrument whose energy is that of the machine, or of a part of it that its processor
+/// works in: where only GPUs are metered, the model still stands in for the rest.
 bool any_summable(const std::vector<std::unique_ptr<Meter>>& meters) {
   return std::any_of(meters.begin(), meters.end(), [](const auto& meter) {
-    return std::any_of(meter->channels().begin(), meter->channels().end(),
-                       [](const Channel& channel) { return channel.summable; });
+    return std::any_of(meter->channels().begin(), meter->channels().end(), [](const Channel& channel) {
+      return channel.summable && !is_accelerator(channel.domain);
+    });
   });
 }
 
@@ -203,7 +205,7 @@ void PowerSession::be_idle_once() {
   ended_ = ended;
   const Interval idle = idle_before_.back();
   idle_before_.clear();
-  sampler_->wait_past(idle.end_s, monotonic_now_s() + std::min(kMostSettle_s, 1.5 * slowest_period_s()));
+  wait_for_updates_of(idle.end_s);
   for (const Series& series : sampler_->series(idle.begin_s))
     sitting_idle_.push_back({idle_energy(series, idle)});
 }
@@ -320,19 +322,22 @@ std::optional<PowerNow> PowerSession::power_now() const {
   return std::nullopt;
 }
 
-WindowPower PowerSession::result() {
-  WindowPower result;
-  if (!active() || !ended_) return result;
-  result.window = window_;
-  // A model and a counter are complete at their marks; the others have to catch up, with the idle time too.
-  const double last_s = idle_after_.empty() ? window_.end_s : idle_after_.back().end_s;
+void PowerSession::wait_for_updates_of(double end_s) {
+  // A model and a counter are complete at their marks; the others have to catch up.
   double late_s = 0, patience_s = 0;
   for (const Channel& channel : channels_) {
     const double spread_s = channel.averaging_s + channel.update_period_s;
     late_s = std::max(late_s, channel.lag_s + spread_s);
     patience_s = std::max(patience_s, channel.lag_s + std::min(kMostSettle_s, 1.5 * spread_s));
   }
-  if (patience_s > 0.01) sampler_->wait_past(last_s + late_s, last_s + patience_s);
+  if (patience_s > 0.01) sampler_->wait_past(end_s + late_s, end_s + patience_s);
+}
+
+WindowPower PowerSession::result() {
+  WindowPower result;
+  if (!active() || !ended_) return result;
+  result.window = window_;
+  wait_for_updates_of(idle_after_.empty() ? window_.end_s : idle_after_.back().end_s);
   result.idle = idle_before_;
   result.idle.insert(result.idle.end(), idle_after_.begin(), idle_after_.end());
   const double from =

@@ -112,6 +112,8 @@ class PowerSession {
  private:
   void start(std::vector<std::unique_ptr<Meter>> meters);
   double measured_idle_s() const;
+  /// Until what happened up to then is on display everywhere, or a meter is too late to be waited for.
+  void wait_for_updates_of(double end_s);
   std::vector<ChannelEnergy> energies(const std::vector<Series>& series, const Interval& window,
                                       const std::vector<Interval>& idle) const;
   std::unique_ptr<Sampler> sampler_;

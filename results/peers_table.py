@@ -29,15 +29,24 @@ def verdict(runs, peers):
     return [name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]"]
 
 
+def refused(runs, ours):
+    """Peers of the same comparison whose answer was not ours."""
+    together = runs.text("comparison")[ours], runs.text("host")[ours]
+    return {runs.text("backend")[row][5:] for row in range(runs.rows)
+            if (runs.text("comparison")[row], runs.text("host")[row]) == together
+            and runs.text("backend")[row].startswith("peer/") and runs.text("status")[row] == "failed"}
+
+
 def table(runs, found, what, cell):
     """One table: ours, every peer, the best of them."""
-    names = sorted({name for _, peers, _ in found for name in peers})
+    wrong = {ours: refused(runs, ours) for ours, _, _ in found}
+    names = sorted({name for ours, peers, _ in found for name in (*peers, *wrong[ours])})
     rows = []
     for ours, peers, threads in found:
         name = runs.text("name")[ours].split("/", 2)[2]
         floor = runs.number("floor_ratio")[ours]
         cells = [name, f"{threads:.0f}", cell(ours), "-" if floor != floor else f"{floor:.2f}"]
-        cells += [cell(peers[n]) if n in peers else "-" for n in names]
+        cells += [cell(peers[n]) if n in peers else "refused" if n in wrong[ours] else "-" for n in names]
         rows.append(cells + verdict(runs, peers))
     return markdown([what, "threads", "ours", "ours / floor"] + names + ["best peer", "its time over ours [95 %]"], rows)
 
@@ -51,8 +60,9 @@ def document(runs):
     ours = (products + networks)[0][0]
     versions = sorted({runs.text("algorithm")[row].split(":")[0] for _, peers, _ in found for row in peers.values()
                        if not runs.text("algorithm")[row].startswith("plain C++")})
-    parts = [f"Measured {runs.text('started_utc')[ours][:10]} on {runs.text('host')[ours]} with `make compare-quick`: turns, "
-             f"medians; {', '.join(versions)}.\n"]
+    target = "compare-quick" if "--quick" in runs.text("command")[ours] else "compare"
+    parts = [f"Measured {runs.text('started_utc')[ours][:10]} on {runs.text('host')[ours]} with `make {target}`: turns, "
+             f"medians; {', '.join(versions)}. A dash: not found here, left out, or without that product; refused: another loss.\n"]
     if products:
         rate = runs.number("flops_per_s")
         parts.append(table(runs, products, "matrix product, GFLOP/s", lambda row: f"{rate[row] * 1e-9:.1f}"))

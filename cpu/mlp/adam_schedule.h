@@ -18,7 +18,7 @@ class AdamSchedule {
     power2_ *= adam_.beta2;
     return {static_cast<float>(adam_.learning_rate * std::sqrt(1 - power2_) / (1 - power1_)),
             static_cast<float>(adam_.beta1), static_cast<float>(adam_.beta2),
-            static_cast<float>(adam_.epsilon)};
+            static_cast<float>(adam_.epsilon_at(power2_))};
   }
 
  private:

@@ -172,7 +172,7 @@ class BlockKernel : public TwinKernel {
  protected:
   std::int64_t pitch(std::int64_t columns) const override {
     constexpr std::int64_t kPage = 1024;  // floats: rows then start in the same set of any L1
-    return variant() == "strided" ? (columns + kPage - 1) / kPage * kPage : columns;
+    return variant() == "strided" ? (columns / kPage + 1) * kPage : columns;  // more than `unpacked` has
   }
 
  private:

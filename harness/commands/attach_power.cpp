@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 #include <set>
 
@@ -37,33 +38,30 @@ constexpr double kMarginPeriods = 12;
 
 std::string short_name(const std::string& host) { return host.substr(0, host.find('.')); }
 
-double median_gap_s(const std::vector<LoggedPower>& log) {
-  std::vector<double> gaps;
-  for (std::size_t i = 1; i < log.size(); ++i) gaps.push_back(log[i].wall_s - log[i - 1].wall_s);
-  if (gaps.empty()) return 0;
-  std::nth_element(gaps.begin(), gaps.begin() + static_cast<std::ptrdiff_t>(gaps.size() / 2), gaps.end());
-  return gaps[gaps.size() / 2];
-}
-
 /// One node's log, and the channel its lines are.
-struct NodeLog {
-  std::vector<LoggedPower> lines;
+struct NodeLog : PowerLog {
   Channel channel;
   bool covers(double begin_s, double end_s) const {
     return !lines.empty() && lines.front().wall_s <= end_s + channel.update_period_s &&
            lines.back().wall_s >= begin_s;
   }
+  /// Why its lines about that time (of the wall clock) may be another time's; "" = they are not.
+  std::string doubt(double begin_s, double end_s) const {
+    const double from_s = begin_s + channel.lag_s, to_s = end_s + channel.lag_s + channel.update_period_s;
+    for (const DoubtfulTime& each : doubtful)
+      if (each.begin_s <= to_s && each.end_s >= from_s) return each.reason;
+    return "";
+  }
 };
 
 NodeLog read_node(const Options& options, const std::string& node) {
-  NodeLog log;
   PowerLogFormat format = options.format;
   format.node = node;
-  log.lines = read_power_log(options.log, format);
+  NodeLog log{read_power_log(options.log, format), {}};
   Channel& channel = log.channel;
   channel.domain = options.domain;
   channel.parent = options.domain == "node" ? "" : "node";
-  channel.update_period_s = options.period_s > 0 ? options.period_s : median_gap_s(log.lines);
+  channel.update_period_s = options.period_s > 0 ? options.period_s : log.period_s;
   if (!(channel.update_period_s > 0))
     throw UsageError(fmt::format("{}: one line says nothing about how often {} is read; give --period-s",
                                  options.log, node));
@@ -83,7 +81,7 @@ NodeLog read_node(const Options& options, const std::string& node) {
 /// Times of a run: its window and the idle times around it, by the wall clock and by its own monotonic one.
 struct RunTimes {
   double wall_offset_s = 0;
-  Interval window;
+  Interval window, busy;  ///< busy: with the warm-up
   std::vector<Interval> idle;
 };
 
@@ -93,11 +91,11 @@ RunTimes times_of(const Row& run) {
   times.wall_offset_s =
       1e-9 * static_cast<double>(run.integer("start_realtime_ns") - run.integer("start_monotonic_ns"));
   times.window = {begin_s, begin_s + run.real("duration_s")};
-  if (const double idle_s = run.real("idle_s"); idle_s > 0) {
-    const double warm_s = std::isnan(run.real("warm_up_s")) ? 0 : run.real("warm_up_s");
-    times.idle = {{begin_s - warm_s - idle_s, begin_s - warm_s},
+  const double warm_s = std::isnan(run.real("warm_up_s")) ? 0 : run.real("warm_up_s");
+  times.busy = {begin_s - warm_s, times.window.end_s};
+  if (const double idle_s = run.real("idle_s"); idle_s > 0)
+    times.idle = {{times.busy.begin_s - idle_s, times.busy.begin_s},
                   {times.window.end_s, times.window.end_s + idle_s}};
-  }
   return times;
 }
 
@@ -122,18 +120,128 @@ Series series_of(const Options& options, const NodeLog& log, const RunTimes& tim
   return series;
 }
 
-ChannelEnergy energy_of(const Options& options, const Series& series, const RunTimes& times) {
+ChannelEnergy energy_of(const Options& options, const NodeLog& log, const Series& series,
+                        const RunTimes& times) {
   ChannelEnergy energy{series.meter, series.channel, integrate(series, times.window), {}, {}};
+  const auto doubt = [&](const Interval& time) {
+    return log.doubt(time.begin_s + times.wall_offset_s, time.end_s + times.wall_offset_s);
+  };
+  if (const std::string why = doubt(times.window); !why.empty()) {
+    energy.gross.flags |= kClockJump;
+    // before whatever else may be wrong with lines that may not be the run's
+    energy.gross.reason = fmt::format("{}: {}: {}", series.meter, series.channel.domain, why);
+  }
   std::vector<Energy> idle_times;
+  unsigned idle_flags = 0;
   for (const Interval& idle : times.idle) {
     const Interval settled{idle.begin_s + series.channel.averaging_s, idle.end_s};
     if (settled.length_s() > 0) idle_times.push_back(integrate(series, settled));
+    if (!doubt(idle).empty()) idle_flags |= kClockJump;
     flag_stand(energy.gross, series, idle, times.window);
   }
   energy.idle = idle_power(idle_times);
+  energy.idle.flags |= idle_flags;
   if (options.idle_w >= 0) energy.idle = {options.idle_w, 0, 0};
   energy.net = without_idle(energy.gross, energy.idle, series.channel);
   return energy;
+}
+
+/// A time of load by the wall clock: runs that followed each other closely, with their warm-ups.
+struct Load {
+  const NodeLog* log = nullptr;
+  double begin_s = 0, end_s = 0;
+  double margin_s() const { return kMarginPeriods * log->channel.update_period_s; }
+};
+
+/// Powers in the log while the load went on, and as far as the margin before and after it, had the log been
+/// stamped `shift_s` late.
+struct LoadPowers {
+  std::vector<double> during, before, after;
+
+  LoadPowers(const Load& load, double shift_s) {
+    const auto& lines = load.log->lines;
+    const double later_s = shift_s + load.log->channel.lag_s, period_s = load.log->channel.update_period_s;
+    const auto first =
+        std::lower_bound(lines.begin(), lines.end(), load.begin_s - load.margin_s() + later_s,
+                         [](const LoggedPower& each, double wall_s) { return each.wall_s < wall_s; });
+    for (auto at = first; at != lines.end(); ++at) {
+      const LoggedPower& line = *at;
+      const double t = line.wall_s - later_s;  // the power is that of the period before it
+      if (t > load.end_s + load.margin_s()) break;
+      if (!line.watts) continue;
+      if (t <= load.begin_s) before.push_back(*line.watts);
+      if (t - period_s >= load.begin_s && t <= load.end_s) during.push_back(*line.watts);
+      if (t - period_s >= load.end_s) after.push_back(*line.watts);
+    }
+  }
+
+  /// By three standard errors of its mean: cannot be told from idle where it is not.
+  bool above_idle() const {
+    std::vector<double> idle = before;
+    idle.insert(idle.end(), after.begin(), after.end());
+    if (during.size() < kFewest || idle.size() < kFewest) return false;
+    const auto [load_w, load_u] = mean(during);
+    const auto [idle_w, idle_u] = mean(idle);
+    return load_w - idle_w > 3 * std::hypot(load_u, idle_u);
+  }
+  /// Most of it above most of what is on either side: other people's load has its edges elsewhere.
+  bool rises_and_falls() const {
+    if (during.size() < kFewest || before.size() < kFewest || after.size() < kFewest) return false;
+    return quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
+  }
+
+ private:
+  static constexpr std::size_t kFewest = 5;
+
+  /// With its standard error.
+  static std::pair<double, double> mean(const std::vector<double>& values) {
+    const double n = static_cast<double>(values.size());
+    double sum = 0, squares = 0;
+    for (const double value : values) sum += value;
+    for (const double value : values) squares += (value - sum / n) * (value - sum / n);
+    return {sum / n, std::sqrt(squares / (n - 1) / n)};
+  }
+  static double quartile(std::vector<double> values, std::size_t which) {
+    const auto place = values.begin() + static_cast<std::ptrdiff_t>(which * (values.size() - 1) / 4);
+    std::nth_element(values.begin(), place, values.end());
+    return *place;
+  }
+};
+
+/// Those closer together than the margin are one, so that no other load is in it.
+std::vector<Load> joined(std::vector<Load> loads) {
+  std::sort(loads.begin(), loads.end(), [](const Load& a, const Load& b) {
+    return std::pair(a.log, a.begin_s) < std::pair(b.log, b.begin_s);
+  });
+  std::vector<Load> all;
+  for (const Load& load : loads)
+    if (!all.empty() && all.back().log == load.log && load.begin_s - all.back().end_s < load.margin_s())
+      all.back().end_s = std::max(all.back().end_s, load.end_s);
+    else
+      all.push_back(load);
+  return all;
+}
+
+/// Hours, if any, by which the log's stamps seem to be off: no load stands out where it was, and all do where
+/// one single other whole hour puts them.
+std::optional<int> hours_off(const std::vector<Load>& loads) {
+  constexpr int kMost = 14;  // zones go from -12 to +14 h
+  const auto any = [&](double shift_s) {
+    return std::any_of(loads.begin(), loads.end(),
+                       [&](const Load& load) { return LoadPowers(load, shift_s).above_idle(); });
+  };
+  const auto all = [&](double shift_s) {
+    return std::all_of(loads.begin(), loads.end(),
+                       [&](const Load& load) { return LoadPowers(load, shift_s).rises_and_falls(); });
+  };
+  if (loads.empty() || any(0)) return std::nullopt;
+  std::optional<int> found;
+  for (int hours = -kMost; hours <= kMost; ++hours) {
+    if (hours == 0 || !all(3600.0 * hours)) continue;
+    if (found) return std::nullopt;
+    found = hours;
+  }
+  return found;
 }
 
 /// Everything a file holds, with the log's rows added run by run.
@@ -176,6 +284,17 @@ class Attachment {
                   {&meters_table(), meters_},
                   {&energies_table(), energies_},
                   {&samples_table(), samples_}});
+  }
+
+  /// One line for the person, where the log's stamps seem to be another zone's; else "".
+  std::string warning() const {
+    const std::optional<int> hours = hours_off(joined(loads_));
+    if (!hours) return "";
+    return fmt::format(
+        "{} does not show the run(s) where they were, but all of them {} h {}: are its stamps local times "
+        "(--timezone America/Denver) or its clock off (--offset {:.0f})? --replace attaches it again\n",
+        options_.log, std::abs(*hours), *hours < 0 ? "earlier" : "later",
+        options_.format.offset_s - 3600.0 * *hours);
   }
 
   int attached = 0, already = 0, outside = 0, elsewhere = 0, flagged = 0;
@@ -230,7 +349,7 @@ class Attachment {
       return;
     }
     const Series series = series_of(options_, log, times);
-    const ChannelEnergy energy = energy_of(options_, series, times);
+    const ChannelEnergy energy = energy_of(options_, log, series, times);
     std::vector<Channel> all{log.channel};
     for (const ChannelEnergy& each : channels_of(run)) all.push_back(each.channel);
     const std::int64_t meter = place_of(
@@ -245,6 +364,8 @@ class Attachment {
     }
     add_up(run);
     ++attached;
+    loads_.push_back(
+        {&log, times.busy.begin_s + times.wall_offset_s, times.busy.end_s + times.wall_offset_s});
     if (energy.gross.flags == 0) return;
     ++flagged;
     if (first_flag.empty())
@@ -297,6 +418,7 @@ class Attachment {
   const Options& options_;
   std::vector<Row> runs_, meters_, energies_, samples_;
   std::map<std::string, NodeLog> logs_;
+  std::vector<Load> loads_;  ///< what was attached
 };
 
 int attach_power(const Options& options, Context& context) {
@@ -305,6 +427,7 @@ int attach_power(const Options& options, Context& context) {
   Attachment attachment(options, file.contents());
   attachment.attach_all();
   if (attachment.attached > 0) attachment.write(file);
+  context.err << attachment.warning();
   if (options.json) {
     context.out << nlohmann::ordered_json{{"file", options.file},
                                           {"log", options.log},

@@ -38,6 +38,7 @@ struct Options {
 struct Against {
   std::string name;
   model::Candidate asked, other;  ///< by the target both can be predicted for, energy before time
+  bool batch_extrapolated = false;
   double saving() const { return 1 - asked.per_datum / other.per_datum; }
 };
 
@@ -74,7 +75,7 @@ std::optional<Against> compare_with(const Options& options, const model::Questio
   const model::Target target =
       std::find(possible.begin(), possible.end(), best) == possible.end() ? model::Target::kTime : best;
   return Against{fmt::format("{}", fmt::join(names, ", ")), candidate(question, c, target),
-                 candidate(other_question, d, target)};
+                 candidate(other_question, d, target), other_question.extrapolates(d.batch)};
 }
 
 Json against_json(const Against& against) {
@@ -83,6 +84,7 @@ Json against_json(const Against& against) {
           {"target", model::to_string(against.asked.estimate.target)},
           {"algorithm", against.other.configuration.algorithm},
           {"batch", against.other.configuration.batch},
+          {"batch_extrapolated", against.batch_extrapolated},
           {"per_datum", against.asked.per_datum},
           {"other_per_datum", against.other.per_datum},
           {"saving", against.saving()}};
@@ -139,6 +141,7 @@ int predict(const Options& options, Context& context) {
                 {"batch", c.batch},          {"parameters", c.network.parameters()},
                 {"provenance", "modelled"},  {"basis", question.basis()},
                 {"estimates", Json::array()}};
+    object["batch_extrapolated"] = question.extrapolates(c.batch);
     object["working_set_levels"] = {{"l", work.placement.inter_layer},
                                     {"f", work.placement.forward_pass},
                                     {"b", work.placement.backward_pass},
@@ -174,6 +177,8 @@ int predict(const Options& options, Context& context) {
                                  fmt::join(estimate.unpriced, ", "));
   }
   if (against) print_against(*against, context.out);
+  if (question.extrapolates(c.batch) || (against && against->batch_extrapolated))
+    context.out << fmt::format("extrapolated: the file has runs with {} only\n", question.fitted_batches());
   if (verification) context.out << model::verification_text(*verification) << '\n';
   context.out << '\n' << question.basis() << '\n';
   return kExitOk;

@@ -41,12 +41,13 @@ std::string network_text(const model::Candidate& candidate) {
   return fmt::format("{} depth {} batch {}", c.shape, c.depth, c.batch);
 }
 
-Json candidate_json(const model::Candidate& candidate) {
+Json candidate_json(const model::Candidate& candidate, const model::Question& question) {
   const model::Configuration& c = candidate.configuration;
   return {{"shape", c.shape},
           {"size", c.size},
           {"depth", c.depth},
           {"batch", c.batch},
+          {"batch_extrapolated", question.extrapolates(c.batch)},
           {"parameters", c.network.parameters()},
           {"widths", c.network.widths},
           {"algorithm", c.algorithm},
@@ -102,13 +103,19 @@ int recommend(const Options& options, Context& context) {
                 {"candidates", Json::array()},
                 {"why_against_median", why}};
     for (const model::Candidate& candidate : candidates)
-      object["candidates"].push_back(candidate_json(candidate));
+      object["candidates"].push_back(candidate_json(candidate, question));
     if (verification) object["verification"] = model::verification_json(*verification);
     context.out << object.dump(2) << '\n';
   } else {
     print_candidates(candidates, options.top, context.out);
     context.out << fmt::format("\n{} candidates, ranked by {} per datum, form {}\n", candidates.size(),
                                model::to_string(best.estimate.target), best.estimate.form);
+    const auto extrapolated = std::count_if(
+        candidates.begin(), candidates.end(),
+        [&](const model::Candidate& c) { return question.extrapolates(c.configuration.batch); });
+    if (extrapolated > 0)
+      context.out << fmt::format("{} of them are extrapolated: the file has runs with {} only\n",
+                                 extrapolated, question.fitted_batches());
     const auto unpriced = std::find_if(candidates.begin(), candidates.end(), [](const model::Candidate& c) {
       return !c.estimate.unpriced.empty();
     });

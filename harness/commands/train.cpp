@@ -33,7 +33,7 @@ struct Options {
   std::string backend = "cpu", out, meter_config;
   PowerOptions power{.meters = "auto"};
   TrainingPlan plan;
-  double target = 0;
+  double target = 0, peaks_s = 0.5;
   bool has_target = false, json = false;
   reference::Adam adam;
 };
@@ -138,6 +138,12 @@ class TrainingRecord {
     window_.steps = std::int64_t{epoch_steps_} * point.epoch;
   }
 
+  /// Where the meters stopped looking on: what was written since the last epoch is in their joules, too.
+  void end() {
+    window_.duration_s =
+        1e-9 * static_cast<double>(system_clock().monotonic_ns() - window_.start_monotonic_ns);
+  }
+
   /// The record as it stands. @param status "ok", or "failed" with a reason
   Record so_far(const std::string& status, const std::string& reason) {
     if (window_.steps > 0) {
@@ -159,6 +165,7 @@ class TrainingRecord {
                const WindowPower& power) {
     so_far(status, reason);
     if (window_.steps > 0) set_power(record_, power);
+    if (window_.steps > 0 && settings_.peaks) set_floor(record_.run, cost_, *settings_.peaks);
     set_machine_state(record_.run, looked_on.before, looked_on.after);
     set_gpu_state(record_.run, looked_on.gpus_before, looked_on.gpus_after);
     return record_;
@@ -179,6 +186,8 @@ int run(Options options, Context& context) {
   settings.machine = read_machine();
   settings.kernel = to_run_options(options.kernel, settings.machine.hierarchy);
   settings.command = context.command_line();
+  if (options.peaks_s > 0)
+    settings.peaks = std::make_shared<PeaksOnDemand>(settings.kernel, options.peaks_s, system_clock());
   options.plan.seed = settings.kernel.seed;
   const Network network = to_network(options.network);
   const Dataset data = load_dataset(options.network.dataset, settings.kernel.dataset);
@@ -241,6 +250,7 @@ int run(Options options, Context& context) {
         return stop_wanted == 0;
       });
   looking_on.end(0);
+  record.end();
   looking_on.finish();
   power.be_idle(power.idle_s());
   const WindowPower seen = power.result();
@@ -293,6 +303,10 @@ const CommandRegistration registration{
       app.add_option("--out", options->out,
                      "results file; an existing one is appended to (default results/<host>-<date>.h5)");
       app.add_flag("--json", options->json, "one JSON object a line per epoch");
+      real_number(app.add_option("--peaks-s", options->peaks_s,
+                                 "time after the training for the peaks that its floor is made of; 0 = none")
+                      ->capture_default_str(),
+                  0, 3600);
       add_kernel_options(app, options->kernel);
       add_meter_options(app, options->power, options->meter_config);
       real_number(

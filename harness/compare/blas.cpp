@@ -6,6 +6,8 @@
 #include <omp.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <optional>
 #include <stdexcept>
 
 #include "cpu/team.h"
@@ -41,7 +43,10 @@ class Library {
   template <typename Function>
   static std::string path_of(Function* function) {
     Dl_info info{};
-    return dladdr(reinterpret_cast<void*>(function), &info) != 0 ? info.dli_fname : "";
+    if (dladdr(reinterpret_cast<void*>(function), &info) == 0) return "";
+    std::error_code unresolved;  // a distribution's name is a link to the build that was chosen
+    const std::filesystem::path file = std::filesystem::canonical(info.dli_fname, unresolved);
+    return unresolved ? info.dli_fname : file.string();
   }
 
  private:
@@ -108,6 +113,9 @@ class Blis : public FortranBlas {
     load(library);
     set_threads_ = library.symbol<void(std::int64_t)>("bli_thread_set_num_threads");
     library_ = std::string("BLIS ") + library.symbol<const char*()>("bli_info_get_version_str")();
+    // How it makes its threads decides its time on small products.
+    for (const char* threading : {"openmp", "pthread", "serial"})
+      if (path().find(threading) != std::string::npos) library_ += std::string(" ") + threading;
   }
   void use_threads(int threads) override { set_threads_(threads); }
 
@@ -193,14 +201,18 @@ class Libxsmm : public Blas {
       sgemm_(&d.b_transposed, &d.a_transposed, &m, &n, &k, &one, b, &lda, a, &ldb, &zero, c, &ldc);
       return;
     }
-    alignas(64) char blob[128];
-    const void* handle = handle_init_(blob, kFloat32, kFloat32, &d.b_transposed, &d.a_transposed, &m, &n, &k,
-                                      &lda, &ldb, &ldc, &one, &zero, 0, threads_);
-    if (handle == nullptr) throw UnsupportedProduct("libxsmm has no kernel for this shape");
-    const std::size_t bytes = scratch_size_(handle);
-    if (bytes / sizeof(float) + 1 > scratch_.size()) scratch_ = AlignedFloats(bytes / sizeof(float) + 1);
+    const auto wanted = std::tuple(p.layout, p.m, p.n, p.k, threads_);
+    if (prepared_ != wanted) {  // as its callers do: once for many products of a shape
+      prepared_.reset();
+      handle_ = handle_init_(blob_, kFloat32, kFloat32, &d.b_transposed, &d.a_transposed, &m, &n, &k, &lda,
+                             &ldb, &ldc, &one, &zero, 0, threads_);
+      if (handle_ == nullptr) throw UnsupportedProduct("libxsmm has no kernel for this shape");
+      const std::size_t bytes = scratch_size_(handle_);
+      if (bytes / sizeof(float) + 1 > scratch_.size()) scratch_ = AlignedFloats(bytes / sizeof(float) + 1);
+      prepared_ = wanted;
+    }
     run_team(threads_, [&](const TeamMember& member) {
-      thread_(handle, scratch_.data(), b, a, c, member.id, member.size);
+      thread_(handle_, scratch_.data(), b, a, c, member.id, member.size);
     });
   }
 
@@ -214,6 +226,9 @@ class Libxsmm : public Blas {
   HandleInit* handle_init_ = nullptr;
   std::size_t (*scratch_size_)(const void*) = nullptr;
   Thread* thread_ = nullptr;
+  alignas(64) char blob_[128];
+  const void* handle_ = nullptr;  ///< in blob_, for prepared_
+  std::optional<std::tuple<GemmLayout, std::int64_t, std::int64_t, std::int64_t, int>> prepared_;
   AlignedFloats scratch_;
   int threads_ = 1;
 };

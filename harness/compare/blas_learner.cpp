@@ -211,15 +211,22 @@ class BlasLearner : public Learner {
     trainer_ = std::make_unique<BlasTrainer>(lesson);
     double least_s = INFINITY;
     chosen_ = nullptr;
-    // Two passes: the first of a library also wakes its threads.
-    for (int pass = 0; pass < 2; ++pass)
+    // The first pass also wakes each library's threads; of the others the least counts, over steps that a
+    // clock and a neighbour's load can be told from.
+    constexpr int kPasses = 4;
+    constexpr double kLeast_s = 0.005;
+    std::int64_t steps = 3;
+    for (int pass = 0; pass < kPasses; ++pass)
       for (const auto& blas : libraries_.found) {
         try {
           trainer_->restart();
           trainer_->use(*blas);
-          const std::vector<int> batches(5, 0);
-          const double seconds = run_s(batches, 2);
-          if (pass == 1 && seconds < least_s) least_s = seconds, chosen_ = blas.get();
+          const std::vector<int> batches(static_cast<std::size_t>(steps + 2), 0);
+          const double seconds = run_s(batches, 2) / static_cast<double>(steps);
+          if (pass == 0)
+            steps = std::max(steps, static_cast<std::int64_t>(kLeast_s / seconds));
+          else if (seconds < least_s)
+            least_s = seconds, chosen_ = blas.get();
         } catch (const UnsupportedProduct&) {  // another one can
         }
       }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <future>
 #include <optional>
 
@@ -112,6 +113,16 @@ Comparison compare_training(const Benchmark& original, CompareSettings& settings
   for (std::size_t i = 0; i < learners.size(); ++i)
     prepared[i] = apart[i].valid() ? apart[i].get() : prepare(*learners[i], lesson, proof, evaluate, clock);
 
+  std::optional<double> on_corrected_root;  // our loss after the proof with the other form of Adam
+  if (prepared[0].error.empty() && std::any_of(learners.begin(), learners.end(), [](const Learner* learner) {
+        return learner->epsilon_on_corrected_root();
+      })) {
+    try {
+      on_corrected_root = learners[0]->loss_after_on_corrected_root(proof, evaluate);
+    } catch (const std::invalid_argument&) {  // then all are held against the form there is
+    }
+  }
+
   std::vector<Entrant> entrants;
   for (std::size_t i = 0; i < learners.size(); ++i) {
     Learner* learner = learners[i];
@@ -127,8 +138,10 @@ Comparison compare_training(const Benchmark& original, CompareSettings& settings
     } else if (!ours.error.empty()) {
       refuse(entrant.standing, "error", "there is no loss of ours to compare with");
     } else {
+      const double our_after =
+          learner->epsilon_on_corrected_root() ? on_corrected_root.value_or(ours.after) : ours.after;
       const LossAgreement agreement =
-          losses_agree(mine.before, mine.after, ours.before, ours.after, kProofSteps);
+          losses_agree(mine.before, mine.after, ours.before, our_after, kProofSteps);
       if (i > 0) row.set("check_error", agreement.error), row.set("check_bound", agreement.bound);
       if (!agreement.agrees) refuse(entrant.standing, "failed", agreement.detail);
       if (agreement.agrees)
@@ -140,9 +153,8 @@ Comparison compare_training(const Benchmark& original, CompareSettings& settings
     entrants.push_back(std::move(entrant));
   }
   const Cost cost = mlp_train_cost(lesson.network, lesson.batch, lesson.data->rows);
-  // weights and moments are written where they were read
-  Comparison comparison =
-      run_comparison(benchmark, std::move(entrants), cost, cost.compulsory_read_bytes, settings, clock);
+  Comparison comparison = run_comparison(benchmark, std::move(entrants), cost,
+                                         footprint_bytes(benchmark.family, cost), settings, clock);
   for (Learner* learner : learners) {
     try {
       learner->close();

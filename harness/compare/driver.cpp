@@ -102,6 +102,7 @@ std::string Driver::read_line(double limit_s) {
 }
 
 nlohmann::json Driver::ask(const nlohmann::json& request, double limit_s) {
+  usable_ = false;  // until a whole answer is there
   const std::string text = request.dump() + "\n";
   for (std::size_t sent = 0; sent < text.size();) {
     const ssize_t n = send(to_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
@@ -113,6 +114,7 @@ nlohmann::json Driver::ask(const nlohmann::json& request, double limit_s) {
   const nlohmann::json answer = nlohmann::json::parse(line, nullptr, false);
   if (!answer.is_object())
     throw std::runtime_error(fmt::format("{} answered no JSON object: {}", name_, line.substr(0, 200)));
+  usable_ = true;
   if (answer.contains("absent")) throw PeerAbsent(answer["absent"].get<std::string>());
   if (answer.contains("error"))
     throw std::runtime_error(fmt::format("{}: {}", name_, answer["error"].get<std::string>()));

@@ -30,11 +30,14 @@ class Driver {
   /// Errors: PeerAbsent; std::runtime_error for {"error": ...}, an answer that is none, a driver that died
   /// (its last words are in the text), or none within `limit_s`.
   nlohmann::json ask(const nlohmann::json& request, double limit_s);
+  /// False once it has ended, or owes an answer: the next one could not be told from the late one.
+  bool usable() const { return usable_; }
 
  private:
   std::string read_line(double limit_s);
   std::string last_words() const;
   pid_t pid_ = -1;
+  bool usable_ = true;
   int to_ = -1, from_ = -1;
   std::string name_, log_path_, pending_;
 };

@@ -144,4 +144,22 @@ double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peak
                   static_cast<double>(cost.compulsory_bytes()) / bytes_per_s);
 }
 
+std::int64_t footprint_bytes(const std::string& family, const Cost& cost) {
+  const bool training = family.ends_with("/mlp_train") || family.ends_with("/train");
+  return training ? cost.compulsory_read_bytes : cost.compulsory_bytes();
+}
+
+void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks) {
+  const std::string& family = run.text("family");
+  if (run.text("backend") != "cpu" || run.integer("threads") < 1 || family.ends_with("/fma") ||
+      family.ends_with("/stream") || family.ends_with("/chase"))
+    return;
+  const std::int64_t footprint = footprint_bytes(family, cost);
+  const double least_s =
+      floor_s(cost, footprint, peaks.of(static_cast<int>(run.integer("threads")), footprint));
+  if (!(least_s > 0)) return;
+  run.set("floor_s", least_s);
+  run.set("floor_ratio", run.real("step_s") / least_s);
+}
+
 }  // namespace mlpwatt

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/protocol/clock.h"
+#include "harness/record/table.h"
 #include "kernels/kernel.h"
 
 namespace mlpwatt {
@@ -46,8 +47,16 @@ class PeaksOnDemand {
   std::map<int, Peaks> known_;
 };
 
+/// Bytes that a step of a benchmark of this family has to find somewhere: a training step writes weights and
+/// moments where it read them.
+std::int64_t footprint_bytes(const std::string& family, const Cost& cost);
+
 /// max(FLOPs / peak, compulsory bytes / bandwidth of the first level that holds `footprint_bytes`).
 /// NaN while the peaks are unknown.
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
+
+/// Sets floor_s and floor_ratio of a row of /runs that has its time: against the peaks of as many threads as
+/// it ran on. Nothing for the processor's own probes, which the floor is made of, and for other devices.
+void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks);
 
 }  // namespace mlpwatt

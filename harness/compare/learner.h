@@ -45,6 +45,13 @@ class Learner {
   virtual double loss_after(const std::vector<int>& batches, int evaluate) = 0;
   /// Steps on these batches from wherever the weights are; seconds of all but the first `warm`.
   virtual double run_s(const std::vector<int>& batches, std::int64_t warm) = 0;
+  /// Where its Adam adds epsilon: see reference::Adam. A proof is held against ours in the same form.
+  virtual bool epsilon_on_corrected_root() const { return false; }
+  /// Of ours: loss_after by an engine of the same kind whose Adam has the other form.
+  /// Errors: std::invalid_argument when there is none.
+  virtual double loss_after_on_corrected_root(const std::vector<int>&, int) {
+    throw std::invalid_argument(name_ + " has one form of Adam");
+  }
   /// Ours against the reference, as Kernel::check; nothing for peers, whose losses are held against ours.
   virtual std::optional<Check> check() { return std::nullopt; }
   virtual void close() = 0;
@@ -84,8 +91,8 @@ struct LossAgreement {
   std::string detail;  ///< on disagreement: what, both values and the bound
 };
 /// From the same weights two right trainers differ by rounding before the first step; after `steps` steps by
-/// a small share of what was learnt. A tolerance on the loss alone would accept one that had not learnt at
-/// all.
+/// a small share of what was learnt, to which rounding has grown. A tolerance on the loss alone would accept
+/// one that had not learnt at all.
 LossAgreement losses_agree(double before, double after, double our_before, double our_after, int steps);
 
 }  // namespace mlpwatt

@@ -47,7 +47,9 @@ std::vector<int> choose_processors(const std::vector<int>& allowed, const std::v
     seen.push_back(core_of[i]);
     first_of_core.push_back(allowed[i]);
   }
-  if (static_cast<int>(first_of_core.size()) <= threads) return allowed;
+  // With as many threads as cores everybody gets one processor of each: libraries that count processors would
+  // otherwise start a thread for every sibling, and ours would not.
+  if (static_cast<int>(first_of_core.size()) < threads) return allowed;
   first_of_core.resize(static_cast<std::size_t>(std::max(1, threads)));
   return first_of_core;
 }

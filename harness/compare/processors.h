@@ -8,7 +8,7 @@ namespace mlpwatt {
 
 /// Of `allowed` processors those to use for `threads` threads: one hardware thread of each core first, in the
 /// order given. @param core_of a name of the core each belongs to, equal for siblings
-/// @return all of `allowed` when there are not more cores than threads
+/// @return all of `allowed` when there are fewer cores than threads
 std::vector<int> choose_processors(const std::vector<int>& allowed, const std::vector<std::string>& core_of,
                                    int threads);
 

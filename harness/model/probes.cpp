@@ -80,7 +80,7 @@ Probes collect(const Contents& contents, std::int64_t machine_row, const std::st
     }
     if (!energy.empty()) {
       one.joules = unflagged_real(row, energy);
-      if (!std::isnan(one.joules)) one.idle_w = row.real("idle_power_w_" + provenance);
+      if (!std::isnan(one.joules)) one.idle_w = unflagged_real(row, "idle_power_w_" + provenance);
     }
     one.bytes_per_step = static_cast<double>(std::max<std::int64_t>(0, row.integer("compulsory_read_bytes")));
     one.flops =

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "cpu/mlp/engine.h"
 #include "harness/program.h"
@@ -42,6 +43,14 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     const std::string& isas = fitted.text("isas");
     options_.isa = isas.substr(0, isas.find(' '));
   }
+  std::set<int> batches;
+  for (const TrainingRun& run : training_runs(contents_)) batches.insert(run.configuration.batch);
+  if (!batches.empty()) least_batch_ = *batches.begin(), largest_batch_ = *batches.rbegin();
+}
+
+std::string Question::fitted_batches() const {
+  return least_batch_ == largest_batch_ ? fmt::format("batches of {}", least_batch_)
+                                        : fmt::format("batches of {} to {}", least_batch_, largest_batch_);
 }
 
 Configuration Question::configuration(const std::string& dataset, const std::string& shape, std::int64_t size,

@@ -39,6 +39,10 @@ class Question {
   const Model& model() const { return *model_; }
   const Contents& contents() const { return contents_; }
   const Hierarchy& hierarchy() const { return machine_.hierarchy; }
+  /// No training run of the file has a batch as small, or as large: the terms' prices were not seen there.
+  bool extrapolates(int batch) const { return batch < least_batch_ || batch > largest_batch_; }
+  /// "batches of 256" or "batches of 64 to 256": what the runs had.
+  std::string fitted_batches() const;
   /// One line: what the answer rests on.
   std::string basis() const;
 
@@ -47,6 +51,7 @@ class Question {
   Contents contents_;
   std::unique_ptr<Model> model_;
   DescribedMachine machine_;
+  int least_batch_ = 0, largest_batch_ = 0;  ///< of the training runs in the file
 };
 
 /// Training rows of an average step of the dataset: to get from steps to data.

@@ -64,6 +64,10 @@ const Table& meters_table() {
           {"calibrated_utc", T, "", "date of the calibration", "Where period, lag and window were measured."},
           {"wrap_j", R, "J", "range of the counter", "It starts again after so much.", "given"},
           {"place", T, "", "place in the power chain", "AC inlet, DC bus, BMC, die, battery, model."},
+          {"accuracy_absolute_w", R, "W", "absolute accuracy", "Limit of error beside the relative one.",
+           "given"},
+          {"maximum_w", R, "W", "largest power", "What the domain can draw: beyond it a reading is absurd.",
+           "given"},
       });
   return table;
 }

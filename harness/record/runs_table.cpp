@@ -110,9 +110,8 @@ std::vector<Column> counter_columns() {
   columns.push_back(
       {"counter_details", T, "", "counter details",
        "JSON object by counter: exact event, source, steps and threads it covers, pass, standard "
-       "uncertainty (what starting and stopping count themselves, and the unseen share of one "
-       "that was multiplexed; 0 = simulated, deterministic), or the reason why there is no "
-       "value; native events with their values."});
+       "uncertainty (what starting and stopping count themselves; 0 = simulated, deterministic), or the "
+       "reason why there is no value; native events with their values."});
   return columns;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace mlpwatt {
 namespace {
@@ -34,6 +35,8 @@ Row meter_row(const std::string& meter, const Channel& channel, const std::vecto
   if_known("update_period_s", channel.update_period_s);
   if_known("resolution", channel.resolution);
   if_known("accuracy_relative", channel.accuracy_relative);
+  if_known("accuracy_absolute_w", channel.accuracy_absolute_w);
+  if_known("maximum_w", channel.maximum_w);
   row.set("accuracy_source", channel.accuracy_source);
   row.set("parent", channel.parent);
   row.set("includes", fmt::format("{}", fmt::join(includes, " ")));
@@ -144,6 +147,7 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
        {ReadingKind::kEnergyCounter, ReadingKind::kInstantPower, ReadingKind::kAveragePower})
     if (kind_text(each) == meter.text("kind")) channel.kind = each;
   channel.accuracy_relative = real(meter, "accuracy_relative");
+  channel.accuracy_absolute_w = real(meter, "accuracy_absolute_w");
   channel.accuracy_source = meter.text("accuracy_source");
   channel.update_period_s = real(meter, "update_period_s");
   const auto fill = [&](Energy& part, unsigned flags, const char* joules, const char* uncertainty,
@@ -174,9 +178,14 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
 
 std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
                                     const std::optional<ChannelEnergy>& rest) {
-  const auto measured = total_energy(channels, Provenance::kMeasured),
-             modelled = total_energy(channels, Provenance::kModelled);
-  for (const auto* total : {&measured, &modelled})
+  auto measured = total_energy(channels, Provenance::kMeasured);
+  const auto modelled = total_energy(channels, Provenance::kModelled);
+  // Where GPUs alone are metered, their idling is no energy of a run on the processor.
+  if (measured && row.text("backend") != "gpu" &&
+      std::all_of(measured->parts.begin(), measured->parts.end(),
+                  [&](std::size_t i) { return is_accelerator(channels[i].channel.domain); }))
+    measured.reset();
+  for (const std::optional<TotalEnergy>* total : {&std::as_const(measured), &modelled})
     if (*total) set_total(row, **total);
   if (!measured && !modelled) return {};  // only sensors that nothing can be summed of
   const TotalEnergy& headline = measured ? *measured : *modelled;

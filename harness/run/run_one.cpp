@@ -171,7 +171,6 @@ void set_counters(Row& row, const std::vector<CounterValue>& values) {
     detail["steps"] = counter.steps;
     detail["threads"] = fmt::format("{} of {}", counter.threads_counted, counter.threads_total);
     if (counter.passes > 1) detail["pass"] = fmt::format("{} of {}", counter.pass + 1, counter.passes);
-    if (counter.multiplexed) detail["multiplexed_share"] = counter.running_share;
   }
   if (!details.empty()) row.set("counter_details", details.dump());
 }
@@ -195,23 +194,14 @@ CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& se
     request.names.insert(request.names.end(), {"l1_bytes", "occupancy"});
   for (const CacheLevel& level : settings.machine.hierarchy.levels)
     request.caches.push_back({level.name, level.capacity_bytes, level.associativity, level.line_bytes});
-  if (simulate) request.step_command = step_command(benchmark.name, settings.kernel);
+  if (simulate) {
+    request.step_command = step_command(benchmark.name, settings.kernel);
+    // Another instruction set than the row's: the counts themselves say which.
+    const auto isa = std::find(request.step_command.begin(), request.step_command.end(), "--isa");
+    if (request.step_command.end() - isa >= 2)
+      request.step_command_facts = fmt::format("run with --isa {}", *(isa + 1));
+  }
   return request;
-}
-
-/// What the floor is made of has no floor of its own.
-void set_floor(Row& row, const Cost& cost, const RunSettings& settings) {
-  const std::string& family = row.text("family");
-  // the peaks are the processor's
-  if (!settings.peaks || row.text("backend") != "cpu" || row.integer("threads") < 1 ||
-      family.ends_with("/fma") || family.ends_with("/stream") || family.ends_with("/chase"))
-    return;
-  const double least_s =
-      floor_s(cost, cost.compulsory_bytes(),
-              settings.peaks->of(static_cast<int>(row.integer("threads")), cost.compulsory_bytes()));
-  if (!(least_s > 0)) return;
-  row.set("floor_s", least_s);
-  row.set("floor_ratio", row.real("step_s") / least_s);
 }
 
 /// Whether a window that is long enough for the time has to go on for the energy.
@@ -282,7 +272,7 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   if (simulate) counters.count_aside();
   set_machine_state(row, power_observer.before, power_observer.after);
   set_gpu_state(row, power_observer.gpus_before, power_observer.gpus_after);
-  set_floor(row, cost, settings);
+  if (settings.peaks) set_floor(row, cost, *settings.peaks);
   set_counters(row, counters.values());
   row.set("status", "ok");
 }

@@ -207,8 +207,7 @@ void set_uncertainty(CounterValue& value, const std::vector<CounterValue>& empty
   const auto empty = std::find_if(empty_bracket.begin(), empty_bracket.end(),
                                   [&](const CounterValue& v) { return v.name == value.name; });
   if (empty == empty_bracket.end() || !empty->value) return;
-  const double unseen = value.multiplexed ? *value.value * (1 - value.running_share) : 0;
-  value.standard_uncertainty = std::hypot(*empty->value, unseen) / std::sqrt(3.0);
+  value.standard_uncertainty = std::abs(*empty->value) / std::sqrt(3.0);
 }
 
 void take(std::vector<CounterValue>& values, std::vector<CounterValue> counted) {

@@ -73,7 +73,7 @@ struct CounterRequest {
                                           ///< this kernel cannot be simulated
   std::int64_t step_command_steps = 1;    ///< how many steps that command counts
   std::string backend = "cpu";            ///< what runs the steps: "cpu" or "gpu"
-  std::string step_command_facts;  ///< what that command runs, for the record: "isa avx2_nofma, 1 thread"
+  std::string step_command_facts;  ///< what that command runs, for the record: "run with --isa avx2_nofma"
   int threads = 0;                 ///< of the kernel's team; 0 = not known
   double time_limit_s = 60;        ///< of everything done aside from the window
 };
@@ -93,13 +93,11 @@ struct CounterValue {
   int threads_counted = 0;   ///< threads of the process with a running counter
   int threads_total = 0;     ///< threads the process had at the window's end
   int pass = 0, passes = 1;  ///< counted in which repetition of the window
-  bool multiplexed = false;  ///< time-sliced and scaled up, hence an estimate
-  double running_share = 1;  ///< share of the window the event was really counted (multiplexing)
   bool share = false;        ///< as CounterName::share
-  /// Of `value`: what starting and stopping count themselves (measured by an empty bracket, at most so much
-  /// is wrong) and, multiplexed, the unseen share of the window, both rectangular and in quadrature. 0 for a
-  /// simulated cache, which is deterministic: how far its model is from a processor is no uncertainty of the
-  /// count. Empty where it is not known (a GPU's profiler).
+  /// Of `value`: what starting and stopping count themselves (measured by an empty bracket; at most so much
+  /// is wrong, rectangular). No event is multiplexed: what does not fit takes another pass. 0 for a simulated
+  /// cache, which is deterministic: how far its model is from a processor is no uncertainty of the count.
+  /// Empty where it is not known (a GPU's profiler).
   std::optional<double> standard_uncertainty;
 
   /// Per step (a share: as it is); empty when there is no value.

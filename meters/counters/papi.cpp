@@ -9,6 +9,7 @@
 
 #include <omp.h>
 #include <papi.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +29,23 @@ struct Group {
   bool per_thread = false;
   std::vector<std::string> events;
 };
+
+/// The threads whose work is counted.
+std::vector<TaskThread> counted_threads() {
+  std::vector<TaskThread> threads = task_threads();
+  std::erase_if(threads, [](const TaskThread& thread) { return thread.meter; });
+  return threads;
+}
+
+/// Why there is no count where not every thread could be opened. Each event of each thread takes a file, and
+/// a page of locked memory where PAPI reads registers directly.
+std::string lacks_threads(const std::string& error, std::size_t opened, std::size_t threads) {
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  return error + "; only " + std::to_string(opened) + " of " + std::to_string(threads) +
+         " threads could be opened; remedy: a higher ulimit -n (" + std::to_string(files.rlim_cur) +
+         " now) or sysctl kernel.perf_event_mlock_kb, or fewer --counters";
+}
 
 class PapiSource : public CounterSource {
  public:
@@ -213,17 +231,22 @@ class PapiSource : public CounterSource {
   }
 
   void start_attached(const Group& group) {
-    std::string error;
-    for (const TaskThread& thread : task_threads()) {
-      if (thread.meter) continue;
+    const std::vector<TaskThread> threads = counted_threads();
+    for (const TaskThread& thread : threads) {
       auto set = std::make_unique<PapiSet>();
-      error = set->open(group.component, group.events, thread.id);
+      std::string error = set->open(group.component, group.events, thread.id);
       if (error.empty()) error = set->start();
-      // A thread may end between the listing and here: it is simply not among the counted.
-      if (error.empty()) sets_.push_back(std::move(set));
+      if (error.empty()) {
+        sets_.push_back(std::move(set));
+      } else if (!thread_has_ended(thread.id)) {
+        // A sum that lacks threads looks like any other: rather none, and the files back for the window.
+        note(lacks_threads(error, sets_.size(), threads.size()));
+        sets_.clear();
+        break;
+      }
     }
     counted_ = static_cast<int>(sets_.size());
-    if (sets_.empty()) note(error.empty() ? "the process has no threads to count" : error);
+    if (sets_.empty()) note("the process has no threads to count");
   }
 
   void start_in_team(const Group& group) {
@@ -246,9 +269,7 @@ class PapiSource : public CounterSource {
   }
 
   std::vector<CounterValue> values(const std::map<std::string, long long>& counts, std::int64_t steps) const {
-    const auto threads = task_threads();
-    const auto total = static_cast<int>(
-        std::count_if(threads.begin(), threads.end(), [](const TaskThread& t) { return !t.meter; }));
+    const auto total = static_cast<int>(counted_threads().size());
     std::vector<CounterValue> result;
     for (const std::string& wanted : plan_.passes[static_cast<std::size_t>(pass_)]) {
       const PapiRecipe& recipe = chosen_.at(wanted);

@@ -4,7 +4,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <sstream>
@@ -25,6 +27,13 @@ unsigned long thread_id() { return static_cast<unsigned long>(syscall(SYS_gettid
 std::string papi_error(const std::string& what, int code) {
   const char* text = PAPI_strerror(code);
   return what + ": " + (text != nullptr ? text : "PAPI error") + " (" + std::to_string(code) + ")";
+}
+
+/// Of a call begun with errno 0. PAPI says little of what the system refused it ("too many events" where no
+/// file is left), and leaves errno as it was.
+std::string system_error(const std::string& what, int code) {
+  const int refused = code == PAPI_ESYS || code == PAPI_ECOUNT ? errno : 0;
+  return papi_error(what, code) + (refused != 0 ? std::string(", ") + std::strerror(refused) : "");
 }
 
 PapiLibrary initialise() {
@@ -129,21 +138,23 @@ std::string PapiSet::open(int component, const std::vector<std::string>& events,
   PapiLibrary::get();
   close();
   const std::lock_guard<std::mutex> lock(events_mutex());
+  errno = 0;
   if (int error = PAPI_create_eventset(&set_); error != PAPI_OK) return papi_error("event set", error);
   if (int error = PAPI_assign_eventset_component(set_, component); error != PAPI_OK)
     return papi_error("component", error);
   if (attach_to != 0)
     if (int error = PAPI_attach(set_, static_cast<unsigned long>(attach_to)); error != PAPI_OK)
-      return papi_error("attaching to thread " + std::to_string(attach_to), error);
+      return system_error("attaching to thread " + std::to_string(attach_to), error);
   for (const std::string& event : events)
     if (int error = PAPI_add_named_event(set_, event.c_str()); error != PAPI_OK)
-      return papi_error(event, error);
+      return system_error(event, error);
   size_ = static_cast<int>(events.size());
   return "";
 }
 
 std::string PapiSet::start() {
-  if (int error = PAPI_start(set_); error != PAPI_OK) return papi_error("starting", error);
+  errno = 0;
+  if (int error = PAPI_start(set_); error != PAPI_OK) return system_error("starting", error);
   running_ = true;
   return "";
 }

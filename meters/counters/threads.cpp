@@ -1,9 +1,14 @@
 #include "meters/counters/threads.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "meters/thread_name.h"
 
@@ -24,6 +29,15 @@ std::vector<TaskThread> task_threads() {
   std::sort(threads.begin(), threads.end(),
             [](const TaskThread& a, const TaskThread& b) { return a.id < b.id; });
   return threads;
+}
+
+bool thread_has_ended(int id) {
+  const std::string entry = "/proc/self/task/" + std::to_string(id);
+  for (int look = 0; look < 10; ++look) {
+    if (access(entry.c_str(), F_OK) != 0 && errno == ENOENT) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 }  // namespace mlpwatt

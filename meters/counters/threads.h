@@ -15,4 +15,8 @@ struct TaskThread {
 /// From /proc/self/task, ordered by id; threads that end meanwhile are left out.
 std::vector<TaskThread> task_threads();
 
+/// Whether a thread of this process is gone. The kernel refuses an ending one a moment before it stops
+/// listing it: that moment (10 ms at most) is waited for.
+bool thread_has_ended(int id);
+
 }  // namespace mlpwatt

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cmath>
 
 #include "meters/power/sysfs.h"
@@ -47,8 +48,12 @@ class Batteries : public Meter {
       const auto ua = read_number(folder + "/current_now"), uv = read_number(folder + "/voltage_now");
       if (!microwatts && ua && uv) microwatts = *ua * *uv * 1e-6;
       if (!microwatts) {
+        const std::string file = folder + "/power_now";
+        const FileText why = read_text(file);
         reading.reason =
-            fmt::format("{}: {} has neither power_now nor current_now and voltage_now", kName, folder);
+            why.error == EACCES
+                ? fmt::format("{}: {}", kName, why.reason(file))
+                : fmt::format("{}: {} has neither power_now nor current_now and voltage_now", kName, folder);
         break;
       }
       watts += std::fabs(*microwatts) * 1e-6;  // some drivers count discharge as negative

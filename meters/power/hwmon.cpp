@@ -128,6 +128,11 @@ void number_repeated(std::vector<FileChannel>& files, int instance, std::set<std
       file.channel.parent = found->second;
 }
 
+std::string not_readable(const std::vector<std::string>& files) {
+  return files.front() + (files.size() == 1 ? std::string(" is not readable")
+                                            : fmt::format(" and {} more are not readable", files.size() - 1));
+}
+
 MeterProbe open(const nlohmann::json& config) {
   only_known_settings(kName, config, {"root", "poll_s"});
   MeterProbe probe;
@@ -162,14 +167,15 @@ MeterProbe open(const nlohmann::json& config) {
   if (!probe.meters.empty()) {
     probe.state = MeterProbe::State::kFound;
     probe.detail = fmt::format("{}", fmt::join(found, ", "));
+    if (!refused.empty()) probe.detail += "; but " + not_readable(refused);
   } else if (!refused.empty()) {
     probe.state = MeterProbe::State::kNotPermitted;
-    probe.detail = refused.front() + " is not readable";
-    probe.remedy = fmt::format("sudo chmod a+r {}", fmt::join(refused, " "));
+    probe.detail = not_readable(refused);
   } else {
     probe.detail = base + ": no power or energy sensor";
     probe.remedy = "on servers: sudo modprobe acpi_power_meter";
   }
+  if (!refused.empty()) probe.remedy = fmt::format("sudo chmod a+r {}", fmt::join(refused, " "));
   return probe;
 }
 

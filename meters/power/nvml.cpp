@@ -6,8 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <set>
+#include <sstream>
 
 #include "meters/power/bounded_meter.h"
 #include "meters/power/nvml_api.h"
@@ -20,6 +24,13 @@ using State = MeterProbe::State;
 
 constexpr double kPowerPeriod_s = 0.1;
 constexpr double kLeastCounterPeriod_s = 1;
+/// Compute capabilities times ten.
+constexpr int kGa100 = 80, kHopper = 90;
+
+constexpr const char* kPermissionRemedy =
+    "sudo chmod a+rw /dev/nvidiactl /dev/nvidia[0-9]*, or for good: echo 'options nvidia "
+    "NVreg_DeviceFileMode=0666' | sudo tee /etc/modprobe.d/nvidia-device-files.conf, and restart; in a batch "
+    "job ask for the GPU (Slurm: --gres=gpu:1)";
 
 enum class Quantity { kFieldAverage, kFieldInstant, kUsage, kEnergy };
 
@@ -100,7 +111,38 @@ struct Gpu {
   NvmlDevice device = nullptr;
   std::string uuid, name, place = "GPU board";
   double limit_w = 0;
+  int capability = 0;  ///< compute capability times ten; 0 = not known
 };
+
+/// "NVIDIA A100-SXM4-40GB" -> NVIDIA A100 SXM4 40GB: "RTX A1000" is no A100.
+std::set<std::string> words_of(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, ' ');
+  std::istringstream words(name);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
+/// The compute capability rather than the architecture, which is "Ampere" for GA100 and for those that are
+/// read in another way. The call is older than Ampere: what neither it nor the name tells is older, too.
+int capability_of(const NvmlLibrary& library, const Gpu& gpu) {
+  int major = 0, minor = 0;
+  if (library.compute_capability != nullptr &&
+      library.compute_capability(gpu.device, &major, &minor) == kNvmlSuccess)
+    return 10 * major + minor;
+  static const std::map<std::string, int> kByName{
+      {"A100", kGa100},  {"A100X", kGa100}, {"A800", kGa100},  {"A30", kGa100},  {"A30X", kGa100},
+      {"H100", kHopper}, {"H200", kHopper}, {"H800", kHopper}, {"H20", kHopper}, {"GH200", kHopper}};
+  for (const std::string& word : words_of(gpu.name))
+    if (const auto found = kByName.find(word); found != kByName.end()) return found->second;
+  return 0;
+}
+
+/// What an instant reading looks at of each 100 ms (arXiv 2312.02741: A100, H100 and GH200 were measured;
+/// others of the same silicon are taken to be like them); 0 = not known.
+double look_s(const Gpu& gpu) {
+  if (words_of(gpu.name).contains("GH200")) return 0.020;
+  return gpu.capability == kGa100 || gpu.capability == kHopper ? 0.025 : 0;
+}
 
 GpuChannel channel_of(const Gpu& gpu, Quantity quantity) {
   GpuChannel result{{}, gpu.uuid, quantity};
@@ -114,14 +156,14 @@ GpuChannel channel_of(const Gpu& gpu, Quantity quantity) {
   channel.accuracy_source = "arXiv 2312.02741: 5 % of the reading";
   // twice what the driver lets it draw is garbage
   channel.maximum_w = 2 * gpu.limit_w;
-  if (quantity == Quantity::kFieldAverage) {
+  // NVML's manual: the usage is averaged over a second on Ampere except GA100, and on all later ones.
+  if (quantity == Quantity::kFieldAverage || (quantity == Quantity::kUsage && gpu.capability > kGa100)) {
     channel.kind = ReadingKind::kAveragePower;
     channel.averaging_s = 1;
   } else if (quantity == Quantity::kEnergy) {
     channel.kind = ReadingKind::kEnergyCounter;
-  } else if (gpu.name.find("H100") != std::string::npos || gpu.name.find("A100") != std::string::npos) {
-    // These look at 25 ms of each 100 ms.
-    channel.averaging_s = 0.025;
+  } else {
+    channel.averaging_s = look_s(gpu);
   }
   return result;
 }
@@ -130,9 +172,9 @@ Gpu describe(const NvmlLibrary& library, unsigned index) {
   Gpu gpu;
   char text[128] = "";
   if (const int status = library.device_by_index(index, &gpu.device); status != kNvmlSuccess)
-    throw std::runtime_error(fmt::format("GPU number {}: {}", index, library.text(status)));
+    throw_nvml(status, fmt::format("GPU number {}: {}", index, library.text(status)));
   if (const int status = library.device_uuid(gpu.device, text, sizeof text); status != kNvmlSuccess)
-    throw std::runtime_error(fmt::format("GPU number {}: no UUID: {}", index, library.text(status)));
+    throw_nvml(status, fmt::format("GPU number {}: no UUID: {}", index, library.text(status)));
   gpu.uuid = text;
   if (library.device_name(gpu.device, text, sizeof text) == kNvmlSuccess) gpu.name = text;
   unsigned limit_mw = 0, mig = 0, pending = 0;
@@ -140,6 +182,7 @@ Gpu describe(const NvmlLibrary& library, unsigned index) {
     gpu.limit_w = 1e-3 * limit_mw;
   if (library.mig_mode != nullptr && library.mig_mode(gpu.device, &mig, &pending) == kNvmlSuccess && mig == 1)
     gpu.place = "GPU board, shared by its MIG slices";
+  gpu.capability = capability_of(library, gpu);
   return gpu;
 }
 
@@ -164,6 +207,12 @@ std::vector<GpuChannel> power_channels(const NvmlLibrary& library, const Gpu& gp
   return found;
 }
 
+/// Of a GPU that shows no power: whether that is for want of permission.
+bool refuses_power(const NvmlLibrary& library, const Gpu& gpu) {
+  unsigned power_mw = 0;
+  return library.power_usage_mw(gpu.device, &power_mw) == kNvmlNoPermission;
+}
+
 bool wanted(const std::vector<nlohmann::json>& uuids, const Gpu& gpu) {
   return uuids.empty() || std::find(uuids.begin(), uuids.end(), nlohmann::json(gpu.uuid)) != uuids.end();
 }
@@ -179,15 +228,19 @@ MeterProbe probe_gpus(Settings& settings) {
   std::shared_ptr<NvmlLibrary> library;
   try {
     library = std::make_shared<NvmlLibrary>(path);
+  } catch (const NvmlPermissionError& error) {
+    throw OpenError(State::kNotPermitted, std::string("nvml: ") + error.what(), kPermissionRemedy);
   } catch (const std::exception& error) {
     throw OpenError(State::kAbsent, std::string("nvml: ") + error.what());
   }
   unsigned count = 0;
-  if (const int status = library->device_count(&count); status != kNvmlSuccess)
-    throw OpenError(status == kNvmlNoPermission ? State::kNotPermitted : State::kFaulty,
-                    "nvml: " + library->text(status));
+  if (const int status = library->device_count(&count); status == kNvmlNoPermission)
+    throw OpenError(State::kNotPermitted, "nvml: " + library->text(status), kPermissionRemedy);
+  else if (status != kNvmlSuccess)
+    throw OpenError(State::kFaulty, "nvml: " + library->text(status));
   std::vector<GpuChannel> powers, counters;
   std::string found, problems;
+  bool refused = false;
   for (unsigned index = 0; index < count; ++index) {
     std::string problem;
     try {
@@ -207,14 +260,18 @@ MeterProbe probe_gpus(Settings& settings) {
       if (counts || !channels.empty())
         found += fmt::format("{}{} {}", found.empty() ? "" : "; ", gpu.name, gpu.uuid);
       else
-        problems += "; " + problem;
+        problems += "; " + problem, refused = refused || refuses_power(*library, gpu);
       powers.insert(powers.end(), channels.begin(), channels.end());
+    } catch (const NvmlPermissionError& error) {
+      problems += std::string("; ") + error.what(), refused = true;
     } catch (const std::exception& error) {
       problems += std::string("; ") + error.what();
     }
   }
   if (powers.empty() && counters.empty())
-    throw OpenError(State::kAbsent, fmt::format("nvml: none of {} GPUs reports power{}", count, problems));
+    throw OpenError(refused ? State::kNotPermitted : State::kAbsent,
+                    fmt::format("nvml: none of {} GPUs reports power{}", count, problems),
+                    refused ? kPermissionRemedy : "");
   const auto add = [&](const std::string& name, std::vector<GpuChannel> channels, double period_s) {
     if (channels.empty()) return;
     auto device = std::make_shared<NvmlDeviceReader>(library, std::move(channels));
@@ -228,6 +285,7 @@ MeterProbe probe_gpus(Settings& settings) {
   add("nvml:energy", std::move(counters), counter_s);
   probe.state = State::kFound;
   probe.detail = found + problems;
+  if (refused) probe.remedy = kPermissionRemedy;
   return probe;
 }
 

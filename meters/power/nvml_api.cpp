@@ -2,9 +2,12 @@
 
 #include <dlfcn.h>
 
-#include <stdexcept>
-
 namespace mlpwatt {
+
+void throw_nvml(int status, const std::string& reason) {
+  if (status == kNvmlNoPermission) throw NvmlPermissionError(reason);
+  throw std::runtime_error(reason);
+}
 
 NvmlLibrary::NvmlLibrary(const std::string& path) {
   handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -30,15 +33,16 @@ NvmlLibrary::NvmlLibrary(const std::string& path) {
   find(field_values, "nvmlDeviceGetFieldValues", false);
   find(power_limit_mw, "nvmlDeviceGetEnforcedPowerLimit", false);
   find(mig_mode, "nvmlDeviceGetMigMode", false);
+  find(compute_capability, "nvmlDeviceGetCudaComputeCapability", false);
   find(clock_mhz, "nvmlDeviceGetClockInfo", false);
   find(temperature_c, "nvmlDeviceGetTemperature", false);
   find(clock_reasons, "nvmlDeviceGetCurrentClocksEventReasons", false);
   if (clock_reasons == nullptr)  // its name before driver 535
     find(clock_reasons, "nvmlDeviceGetCurrentClocksThrottleReasons", false);
   if (const int status = start(); status != kNvmlSuccess) {
-    const std::string reason = text(status);
+    const std::string reason = "nvmlInit: " + text(status);
     dlclose(handle_);
-    throw std::runtime_error("nvmlInit: " + reason);
+    throw_nvml(status, reason);
   }
 }
 

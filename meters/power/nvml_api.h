@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -45,10 +46,18 @@ enum NvmlStatus {
 enum NvmlType { kNvmlDouble, kNvmlUint, kNvmlUlong, kNvmlUlonglong, kNvmlLonglong, kNvmlInt, kNvmlUshort };
 enum NvmlFieldId : unsigned { kNvmlPowerAverage = 185, kNvmlPowerInstant = 186 };
 
+/// This user may not talk to the driver, or not to this GPU.
+struct NvmlPermissionError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+/// Throws NvmlPermissionError or std::runtime_error, by the status.
+[[noreturn]] void throw_nvml(int status, const std::string& reason);
+
 /// The loaded library, initialised; shut down with the last copy.
 class NvmlLibrary {
  public:
-  /// Errors: std::runtime_error when it cannot be loaded or lacks a function, or does not start.
+  /// Errors: std::runtime_error when it cannot be loaded or lacks a function, or does not start
+  /// (NvmlPermissionError where it may not).
   explicit NvmlLibrary(const std::string& path);
   ~NvmlLibrary();
   NvmlLibrary(const NvmlLibrary&) = delete;
@@ -66,9 +75,10 @@ class NvmlLibrary {
   int (*clock_reasons)(NvmlDevice, unsigned long long*) = nullptr;
   int (*power_usage_mw)(NvmlDevice, unsigned*) = nullptr;
   int (*energy_mj)(NvmlDevice, unsigned long long*) = nullptr;
-  int (*field_values)(NvmlDevice, int, NvmlField*) = nullptr;   ///< nullptr in old drivers
-  int (*power_limit_mw)(NvmlDevice, unsigned*) = nullptr;       ///< may be nullptr
-  int (*mig_mode)(NvmlDevice, unsigned*, unsigned*) = nullptr;  ///< may be nullptr
+  int (*field_values)(NvmlDevice, int, NvmlField*) = nullptr;               ///< nullptr in old drivers
+  int (*power_limit_mw)(NvmlDevice, unsigned*) = nullptr;                   ///< may be nullptr
+  int (*mig_mode)(NvmlDevice, unsigned*, unsigned*) = nullptr;              ///< may be nullptr
+  int (*compute_capability)(NvmlDevice, int* major, int* minor) = nullptr;  ///< may be nullptr
 
   std::string text(int status) const;
 

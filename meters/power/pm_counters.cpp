@@ -1,6 +1,8 @@
 // pm_counters: out-of-band telemetry of HPE Cray nodes, 10 times a second, in /sys/cray/pm_counters. All
 // files belong to one scan; `freshness` counts scans, so a read with the same freshness before and after saw
-// one.
+// one. Where `startup` or `generation` changed one read is given up, which flags the window with the reason:
+// the counters began anew, or the node was given another power cap, and half of the window is not like the
+// other.
 
 #include <fmt/format.h>
 
@@ -37,13 +39,21 @@ Number parse(const std::string& text) {
   return number;
 }
 
+/// A number whose change says that what follows is not like what was before.
+struct Epoch {
+  KeptFile file;
+  const char* what;
+  std::optional<double> last;
+};
+
 class PmCounters : public Meter {
  public:
   PmCounters(const std::string& folder, const std::vector<FileChannel>& files, double poll_s)
       : freshness_(folder + "/freshness"),
-        startup_(folder + "/startup"),
-        poll_s_(poll_s),
-        began_(startup_.read().text) {
+        epochs_{{{KeptFile(folder + "/startup"), "the counters began anew (startup changed)", {}},
+                 {KeptFile(folder + "/generation"), "the power cap was changed (generation changed)", {}}}},
+        poll_s_(poll_s) {
+    look_at_epochs();
     for (const FileChannel& file : files) {
       channels_.push_back(file.channel);
       kept_.emplace_back(file.path);
@@ -62,12 +72,8 @@ class PmCounters : public Meter {
       for (std::size_t i = 0; i < kept_.size(); ++i) readings[i] = read_one(i);
       const FileText after = freshness_.read();
       if (before.ok() && before.text != after.text) continue;
-      // one that cannot be read tells nothing; the counters' own files say what is wrong
-      const FileText startup = startup_.read();
-      const bool changed = startup.ok() && !began_.empty() && startup.text != began_;
-      if (startup.ok()) began_ = startup.text;
-      if (changed) {
-        reason = fmt::format("{}: the counters began anew (startup changed)", kName);
+      if (const char* change = look_at_epochs()) {
+        reason = fmt::format("{}: {}", kName, change);
         break;
       }
       if (const auto scan = as_number(before.text); before.ok() && scan)
@@ -83,6 +89,18 @@ class PmCounters : public Meter {
   }
 
  private:
+  /// @return what changed since the last look, or nullptr
+  const char* look_at_epochs() {
+    const char* change = nullptr;
+    for (Epoch& epoch : epochs_) {
+      // one that cannot be read tells nothing; the counters' own files say what is wrong
+      const std::optional<double> now = parse(epoch.file.read().text).value;
+      if (now && epoch.last && *now != *epoch.last && change == nullptr) change = epoch.what;
+      if (now) epoch.last = now;
+    }
+    return change;
+  }
+
   Reading read_one(std::size_t i) {
     Reading reading;
     const FileText text = kept_[i].read();
@@ -99,11 +117,11 @@ class PmCounters : public Meter {
     return reading;
   }
 
-  KeptFile freshness_, startup_;
+  KeptFile freshness_;
+  std::array<Epoch, 2> epochs_;
   std::vector<KeptFile> kept_;  ///< of each channel
   std::vector<Channel> channels_;
   double poll_s_;
-  std::string began_;  ///< the text of `startup`
 };
 
 MeterProbe open(const nlohmann::json& config) {

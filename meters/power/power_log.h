@@ -3,6 +3,7 @@
 // stamps may be local times (the study's are, although marked Z), of a clock that is off by a constant.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,16 +13,20 @@ namespace mlpwatt {
 /// A zone of the tz database ("America/Denver"), "UTC", or a fixed offset ("+01:00").
 class Timezone {
  public:
-  /// Errors: std::invalid_argument naming the zone and what would be right.
+  /// Errors: std::invalid_argument naming the zone and what would be right, or the file that is no good.
   explicit Timezone(const std::string& name);
   /// Seconds since 1970 UTC of a local time given as seconds since 1970 on the wall. Of the two moments of a
   /// repeated hour the first that is not before `after_s`.
   double to_utc(double local_s, double after_s) const;
 
  private:
+  struct Rule;
+  /// @return the footer: the rule of later years, or ""
+  std::string take_file(const std::string& bytes);
   double offset_at(double utc_s) const;
   std::vector<std::int64_t> transitions_;  ///< UTC
   std::vector<int> offsets_;               ///< in force from the transition on; one more in front
+  std::shared_ptr<const Rule> rule_;       ///< from the last transition on; none = the last offset stays
 };
 
 struct PowerLogFormat {
@@ -35,7 +40,8 @@ struct PowerLogFormat {
 struct LoggedPower {
   double wall_s = 0;  ///< seconds since 1970 UTC
   std::optional<double> watts;
-  std::string reason;  ///< why there are none
+  std::string reason;     ///< why there are none
+  std::int64_t line = 0;  ///< of the file, from 1; 0 = not known
 };
 
 /// Takes a log line by line.
@@ -59,7 +65,25 @@ class PowerLogReader {
 /// Names in the node column, in order of appearance. Errors: std::invalid_argument when it cannot be read.
 std::vector<std::string> nodes_of_power_log(const std::string& path);
 
-/// A whole log, ordered by time; equal stamps once. Errors: std::invalid_argument naming file and line.
-std::vector<LoggedPower> read_power_log(const std::string& path, const PowerLogFormat& format);
+/// Median of the steps by which stamps go on; 0 = they never do.
+double median_step_s(const std::vector<LoggedPower>& lines);
+
+/// Stamps, ends included, that do not tell what was read when.
+struct DoubtfulTime {
+  double begin_s = 0, end_s = 0;
+  std::string reason;  ///< names file and line, and the remedy
+};
+
+struct PowerLog {
+  std::vector<LoggedPower> lines;  ///< ordered by time; equal stamps once, the first in the file
+  double period_s = 0;             ///< 0 = not even two lines
+  /// Where a stamp has two powers, and what lies on both sides of a step back of the logger's clock: either
+  /// is off by it. A step forward looks like a gap, and is one.
+  std::vector<DoubtfulTime> doubtful;
+};
+
+/// A whole log of one node. Lines a few places out of order, lines that are there twice and files joined in
+/// the wrong order are put right. Errors: std::invalid_argument naming file and line.
+PowerLog read_power_log(const std::string& path, const PowerLogFormat& format);
 
 }  // namespace mlpwatt

@@ -50,14 +50,19 @@ std::vector<Zone> find_zones(const std::string& base) {
   return zones;
 }
 
-/// Highest power any constraint of the zone allows, doubled: short spikes pass limits. 1 kW when none says.
+/// Where no constraint says. The platform (psys) is all packages, memory and what else hangs on its supplies:
+/// 1.5 kW and more in servers of two sockets, which no package reaches.
+constexpr double kMostPackage_w = 1000, kMost_w = 5000;
+
+/// Highest power any constraint of the zone allows, doubled: short spikes pass limits.
 double absurd_above_w(const Zone& zone) {
   double most = 0;
   for (int i = 0; i < 3; ++i)
     for (const char* what : {"max_power_uw", "power_limit_uw"})
       if (const auto uw = read_number(fmt::format("{}/constraint_{}_{}", zone.path, i, what)))
         most = std::max(most, *uw * 1e-6);
-  return most > 0 ? std::clamp(2 * most, 10.0, 5000.0) : 1000.0;
+  if (most > 0) return std::clamp(2 * most, 10.0, kMost_w);
+  return zone.name.starts_with("psys") ? kMost_w : kMostPackage_w;
 }
 
 /// Dies that show the same counter: equal within what passes between two reads, twice.

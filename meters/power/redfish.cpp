@@ -4,6 +4,7 @@
 #ifdef MLPWATT_HAVE_CURL
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -19,6 +20,9 @@ constexpr const char* kExample = R"({"url": "https://bmc", "credentials_file": "
 
 using Json = nlohmann::json;
 using State = MeterProbe::State;
+
+/// BMCs hang when they are asked again sooner, after a failed read most of all.
+constexpr double kLeastSpacing_s = 2;
 
 class RedfishDevice final : public Device {
  public:
@@ -73,7 +77,9 @@ std::unique_ptr<Meter> open_one(Settings& settings) {
   std::string root = settings.required_text("url");
   while (!root.empty() && root.back() == '/') root.pop_back();
   auto device = std::make_shared<RedfishDevice>(settings, root);
-  const double poll_s = settings.number("poll_s", 2, 0.05, 3600);
+  const double poll_s = settings.number("poll_s", kLeastSpacing_s, 0.01, 3600);
+  // who gives a shorter period knows what his BMC bears
+  const double spacing_s = std::min(poll_s, kLeastSpacing_s);
   const double timeout_s = settings.number("timeout_s", 10, 0.05, 600);
   const std::string chassis = settings.text("chassis");
   const std::string name = "redfish:" + settings.text("name", device->http().host());
@@ -98,7 +104,12 @@ std::unique_ptr<Meter> open_one(Settings& settings) {
     if (channel.duplicate_of == "node" && !declared.domain.empty()) channel.duplicate_of = declared.domain;
     channels.push_back(channel);
   }
-  return BoundedMeter::answering(name, channels, device, BoundedOptions{poll_s}, timeout_s);
+  return BoundedMeter::answering(name, channels, device,
+                                 BoundedOptions{.poll_period_s = poll_s,
+                                                .least_spacing_s = 0.95 * spacing_s,
+                                                .attempts = 3,
+                                                .back_off_s = spacing_s},
+                                 timeout_s);
 }
 
 MeterProbe open(const Json& config) {

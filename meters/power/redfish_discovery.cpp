@@ -197,8 +197,18 @@ class Discovery {
       }
       sources.push_back(std::move(source));
     }
+    number_repeated(sources);
     if (whole) return sources;
     return sum_of_inputs(where, *power, "/PowerSupplies", "PowerInputWatts", reads);
+  }
+
+  /// "CPU1 Power" and "CPU2 Power" are processors0 and processors1: each is not all of them.
+  static void number_repeated(std::vector<RedfishSource>& sources) {
+    std::map<std::string, int> count, next;
+    for (const RedfishSource& source : sources) ++count[source.channel.domain];
+    for (RedfishSource& source : sources)
+      if (const std::string domain = source.channel.domain; count[domain] > 1)
+        source.channel.domain = fmt::format("{}{}", domain, next[domain]++);
   }
 
   /// Older pages list the power supplies themselves.

@@ -3,7 +3,8 @@
 A driver is one file that defines a Peer and ends in `serve(Peer)`. mlpwatt starts it, writes one JSON object a line to
 its standard input and reads one back for each:
 
-    {"do": "hello", "threads": 2, "device": "cpu"}    -> {"library": "torch 2.15.0", "mode": "eager, fused Adam"}
+    {"do": "hello", "threads": 2, "device": "cpu"}    -> {"library": "torch 2.15.0", "mode": "eager, fused Adam",
+                                                          "epsilon_on_corrected_root": true}
     {"do": "open", "folder": F, "inputs": 784, "widths": [64, 10], "residual": false, "task": "multiclass",
      "batch": 256, "rows": 55808, "learning_rate": 1e-4, "beta1": .9, "beta2": .999, "epsilon": 1e-7} -> {}
     {"do": "prove", "batches": [3, 0, ...], "evaluate": 7} -> {"loss": 0.6931}
@@ -26,7 +27,8 @@ BEST_CHUNK = 64  # steps of one call where a library can take many
 
 
 class Adam:
-    """w -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon): Keras' form, which is ours."""
+    """w -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon): Keras' form, which is ours. A peer whose library adds
+    epsilon to the bias-corrected root says so (`epsilon_on_corrected_root`): its proof is held against that form."""
 
     def __init__(self, job):
         self.learning_rate = job["learning_rate"]
@@ -95,7 +97,8 @@ def serve(peer_class):
         try:
             if action == "hello":
                 peer = peer_class(use_processors(message["threads"]), message["device"])
-                answer = {"library": peer.library, "mode": peer.mode}
+                answer = {"library": peer.library, "mode": peer.mode,
+                          "epsilon_on_corrected_root": getattr(peer, "epsilon_on_corrected_root", False)}
             elif action == "open":
                 peer.open(Job(message))
                 answer = {}

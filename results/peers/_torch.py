@@ -36,6 +36,7 @@ def loss_of(task):
 
 class TorchPeer:
     compiled = False  # whether forward + loss and the optimiser's step go through torch.compile
+    epsilon_on_corrected_root = True  # as Kingma and Ba's Algorithm 1
     graph = False  # whether a whole step is captured as a CUDA graph
 
     def __init__(self, threads, device):

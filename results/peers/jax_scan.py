@@ -34,12 +34,6 @@ def peer(threads, device):
             timed = len(batches) - warm
             self.steps((batches * 2)[:min(BEST_CHUNK, timed)])
 
-        def prove(self, batches, evaluate):
-            self.restart()
-            for b in batches:  # one at a time: one length less to compile
-                self.steps([b])
-            return self.evaluate(self.state[0], self.x[evaluate], self.y[evaluate])
-
     return ScanPeer(threads, device)
 
 

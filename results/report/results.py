@@ -112,13 +112,16 @@ class Results:
 
     def _leave_out_flagged_energies(self):
         """Flagged energies (under_sampled, stuck ...) become absent in /runs. Returns how many runs had one."""
-        quality = self.runs.text("energy_quality")
-        flagged = (quality != "") & (quality != "ok")
+        def flags(name):
+            quality = self.runs.text(name)
+            return (quality != "") & (quality != "ok")
+
+        flagged, idle_flagged = flags("energy_quality"), flags("energy_above_idle_quality")
         had = np.zeros(len(self.runs), dtype=bool)
         for name, values in self.runs._columns.items():
             if name.startswith(ENERGY_COLUMNS) and values.dtype != object:
                 had |= flagged & np.isfinite(values)
-                values[flagged] = np.nan
+                values[flagged | (idle_flagged if "idle" in name else False)] = np.nan
         return int(np.count_nonzero(had & (self.runs.text("status") == "ok")))
 
     def _merge_machines(self):
@@ -159,9 +162,10 @@ class Results:
 
     def groups(self, rows, values=None):
         """([(machine, backend, mask, label)], note): what a figure must not pool. The label names as much as is
-        needed to tell them apart; a group without a finite value is only in the note, for the caption."""
+        needed to tell them apart; a group without a finite value is only in the note, for the caption, as is the
+        number of single rows without one."""
         machine, backends = self.machine_of(rows), rows.text("backend")
-        found, without = [], []
+        found, without, single = [], [], 0
         for row in sorted(set(machine)):
             for backend in sorted(set(backends[machine == row])):
                 mine = (machine == row) & (backends == backend)
@@ -170,6 +174,9 @@ class Results:
                     without.append(label)
                 else:
                     found.append((row, backend, mine, label))
+                    single += 0 if values is None else int(np.count_nonzero(~np.isfinite(values[mine])))
+        if single:
+            without.append(f"{single} single run(s)")
         return found, f" Not shown, for want of such a value: {'; '.join(without)}." if without else ""
 
     def levels_of(self, row, backend):
@@ -216,9 +223,10 @@ def parameters(runs):
 
 
 def cost_per_datum(runs):
-    """(values, unit, provenance): joules where a meter gave them, else seconds; per training datum."""
+    """(values, unit, provenance), per training datum: joules where half of the runs or more have them from one
+    source, else the seconds that all have. A few metered runs do not hide the others."""
     for provenance in ("measured", "modelled"):
         energy = runs.number(f"step_energy_j_{provenance}")
-        if np.any(energy > 0):
+        if np.any(energy > 0) and 2 * np.count_nonzero(energy > 0) >= np.count_nonzero(runs.number("step_s") > 0):
             return energy / rows_per_step(runs), "J", provenance
     return runs.number("step_s") / rows_per_step(runs), "s", "measured"

@@ -90,6 +90,8 @@ std::vector<Case> random_cases(unsigned seed, int count) {
         c.options.threads = 1 + static_cast<int>(random() % 3);
         c.options.batch = c.batch;
         c.options.hierarchy = small_hierarchy();
+        // both forms of Adam, the second with an epsilon that counts
+        if (i % 4 >= 2) c.options.adam.epsilon = 1e-4, c.options.adam.epsilon_on_corrected_root = true;
         cases.push_back(c);
       }
   return cases;

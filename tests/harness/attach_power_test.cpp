@@ -1,5 +1,6 @@
 // mlpwatt attach-power: what a log adds to a finished file, and what it refuses.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -187,6 +188,109 @@ TEST_F(AttachPower, AClockThatIsOffIsPutRight) {
   ASSERT_EQ(attach({"--offset", "600"}).status, 0);
   EXPECT_NEAR(read_file(file()).rows(runs_table())[0].real("energy_j_measured"), 1200 * kLoad_w,
               12 * kLoad_w);
+}
+
+TEST_F(AttachPower, ALoggersClockThatWasSetBackIsFlagged) {
+  write_runs(kNoon_utc_s);
+  const double back_utc_s = kNoon_utc_s - 300;
+  write_log(kNoon_utc_s - 3600 * 2, kNoon_utc_s + 3600 * 4, kNoon_utc_s,
+            [&](double utc_s) { return civil(utc_s < back_utc_s ? utc_s : utc_s - 3600); });
+  const Outcome outcome = attach();
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("2 run(s) flagged, the first: a: clock_jump (csv_log: node: "));
+  EXPECT_THAT(outcome.err, HasSubstr("power.csv, line 117: stamps run back by 3540 s"));
+  const Contents contents = read_file(file());
+  EXPECT_NEAR(contents.rows(runs_table())[0].real("energy_j_measured"), 1200 * kIdle_w, 1200)
+      << "what was read an hour later";
+  for (const Row& row : contents.rows(runs_table())) {
+    EXPECT_THAT(row.text("energy_quality"), HasSubstr("clock_jump")) << row.text("name");
+    EXPECT_THAT(row.text("energy_reason"), HasSubstr("power.csv")) << row.text("name");
+  }
+}
+
+TEST_F(AttachPower, WhatWasReadAfterTheClockWasPutRightIsNotFlagged) {
+  write_runs(kNoon_utc_s);
+  const double back_utc_s = kNoon_utc_s - 300, right_utc_s = kNoon_utc_s + 4800;
+  write_log(kNoon_utc_s - 3600 * 2, kNoon_utc_s + 3600 * 4, kNoon_utc_s, [&](double utc_s) {
+    return civil(utc_s < back_utc_s || utc_s >= right_utc_s ? utc_s : utc_s - 3600);
+  });
+  ASSERT_EQ(attach().status, 0);
+  const Contents contents = read_file(file());
+  EXPECT_THAT(contents.rows(runs_table())[0].text("energy_quality"), HasSubstr("clock_jump"));
+  EXPECT_EQ(contents.rows(runs_table())[1].text("energy_quality"), "ok");
+  EXPECT_NEAR(contents.rows(runs_table())[1].real("energy_j_measured"), 1200 * kLoad_w, 12 * kLoad_w);
+}
+
+TEST_F(AttachPower, LocalTimesOfTheNightTheClocksGoBackWithoutTheirZoneAreFlagged) {
+  const double back_utc_s = 1636272000, first_s = back_utc_s - 1800;  // as above
+  write_runs(first_s);
+  write_log(first_s - 3600, first_s + 4 * 3600, first_s,
+            [&](double utc_s) { return civil(utc_s - (utc_s < back_utc_s ? 6 : 7) * 3600); });
+  const Outcome outcome = attach({"--offset", "25200"});
+  ASSERT_EQ(outcome.status, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("--timezone"));
+  const Contents contents = read_file(file());
+  for (const Row& row : contents.rows(runs_table()))
+    EXPECT_THAT(row.text("energy_quality"), HasSubstr("clock_jump")) << row.text("name");
+}
+
+TEST_F(AttachPower, AStampWithTwoPowersFlagsTheRunItIsIn) {
+  const auto write_twice = [&](double at_utc_s, int watts) {
+    write_log(kNoon_utc_s - 3600, kNoon_utc_s + 3600 * 4, kNoon_utc_s - 0.01, [&](double utc_s) {
+      const std::string stamp = civil(utc_s);
+      return utc_s == at_utc_s ? fmt::format("{},r1i0n3,{}\n{}", stamp, watts, stamp) : stamp;
+    });
+  };
+  const auto quality = [&](std::size_t run, const char* column) {
+    return read_file(file()).rows(runs_table())[run].text(column);
+  };
+  write_runs(kNoon_utc_s, 1200, 900);
+  write_twice(kNoon_utc_s + 600, 340);
+  const Outcome outcome = attach();
+  EXPECT_THAT(outcome.err, HasSubstr("1 run(s) flagged, the first: a: clock_jump"));
+  EXPECT_THAT(outcome.err, HasSubstr("340 W and 360 W at the same time"));
+  EXPECT_EQ(quality(1, "energy_quality"), "ok");
+  write_twice(kNoon_utc_s + 600, 360);
+  ASSERT_EQ(attach({"--replace"}).status, 0);
+  EXPECT_EQ(quality(0, "energy_quality"), "ok") << "the same line twice";
+  EXPECT_EQ(quality(0, "energy_above_idle_quality"), "ok");
+  write_twice(kNoon_utc_s - 480, 221);
+  ASSERT_EQ(attach({"--replace"}).status, 0);
+  EXPECT_EQ(quality(0, "energy_quality"), "ok") << "only the idle time before it";
+  EXPECT_EQ(quality(0, "energy_above_idle_quality"), "clock_jump");
+}
+
+TEST_F(AttachPower, AForgottenZoneIsNoticed) {
+  const auto local = [](double utc_s) { return civil(utc_s - 7 * 3600); };
+  const double day_s = 86400;
+  write_runs(kNoon_utc_s);
+  write_log(kNoon_utc_s - day_s, kNoon_utc_s + day_s, kNoon_utc_s, local);
+  const Outcome forgotten = attach();
+  ASSERT_EQ(forgotten.status, 0) << forgotten.err;
+  EXPECT_THAT(forgotten.err, HasSubstr("power.csv does not show the run(s) where they were, but all of them "
+                                       "7 h earlier"));
+  EXPECT_THAT(forgotten.err, HasSubstr("--offset 25200"));
+  EXPECT_NEAR(read_file(file()).rows(runs_table())[0].real("energy_j_measured"), 1200 * kIdle_w, 1200);
+  const Outcome given = attach({"--replace", "--offset", "25200"});
+  ASSERT_EQ(given.status, 0) << given.err;
+  EXPECT_EQ(given.err, "");
+  EXPECT_NEAR(read_file(file()).rows(runs_table())[0].real("energy_j_measured"), 1200 * kLoad_w,
+              12 * kLoad_w);
+}
+
+TEST_F(AttachPower, OtherLoadsAreNoForgottenZone) {
+  const double day_s = 86400;
+  const auto quiet = [&](double load_utc_s, const char* what) {
+    write_runs(kNoon_utc_s);
+    write_log(kNoon_utc_s - day_s, kNoon_utc_s + day_s, load_utc_s, civil);
+    const Outcome outcome = attach();
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err.find("does not show"), std::string::npos) << what << ": " << outcome.err;
+  };
+  quiet(kNoon_utc_s, "where they were");
+  quiet(kNoon_utc_s + 10 * day_s, "runs that no meter sees");
+  quiet(kNoon_utc_s - 5 * 3600 + 600, "other edges than the runs'");
+  quiet(kNoon_utc_s - 7200, "one of the two where it was");
 }
 
 TEST_F(AttachPower, IdleTimesOfTheRunAreUsed) {

@@ -214,16 +214,39 @@ TEST_F(MeteredRun, SensorsOfUnknownChipsAreStoredAndNotSummed) {
   EXPECT_LT(row().real("duration_s"), 10) << "no window grows in wait of a total";
 }
 
+/// Of a machine without an instrument, whatever this one has.
+nlohmann::json no_instruments(const Tree& empty) {
+  const nlohmann::json nothing{{"root", empty.root()}};
+  return {{"powercap", nothing},
+          {"hwmon", nothing},
+          {"pm_counters", nothing},
+          {"battery", nothing},
+          {"ipmi", {{"device", empty.path("ipmi0")}}},
+          {"nvml", {{"library", empty.path("libnvidia-ml.so.1")}}}};
+}
+
+TEST_F(MeteredRun, AGpusIdlingIsNoEnergyOfAProcessorsRun) {
+  const Tree empty;
+  nlohmann::json config = no_instruments(empty);
+  NvmlFixture nvml;
+  nvml.add("GPU-aa", 200);
+  config["nvml"]["library"] = nvml.path;
+  ASSERT_EQ(measure("auto", config, {"--window-s", "0.2", "--max-window-s", "0.5", "--idle-s", "0"}).status,
+            0);
+  EXPECT_TRUE(std::isnan(row().real("energy_j_measured"))) << "a headline of another device";
+  EXPECT_GT(row().real("energy_j_modelled"), 0) << "the model stands in for the processor";
+  EXPECT_EQ(row().text("energy_meters"), "estimate");
+  const Contents contents = read_file(file());
+  const auto& energies = contents.rows(energies_table());
+  EXPECT_TRUE(std::any_of(energies.begin(), energies.end(), [](const Row& energy) {
+    return energy.text("domain") == "gpu:GPU-aa" && energy.text("provenance") == "measured" &&
+           energy.integer("summed") == 0;
+  })) << "what the GPU drew is kept";
+}
+
 TEST_F(MeteredRun, WithoutAnInstrumentTheModelSaysSo) {
   const Tree empty;
-  const nlohmann::json nothing{{"root", empty.root()}};
-  const nlohmann::json config{{"powercap", nothing},
-                              {"hwmon", nothing},
-                              {"pm_counters", nothing},
-                              {"battery", nothing},
-                              {"ipmi", {{"device", empty.path("ipmi0")}}},
-                              {"nvml", {{"library", empty.path("libnvidia-ml.so.1")}}}};
-  ASSERT_EQ(measure("auto", config, {"--window-s", "0.2"}).status, 0);
+  ASSERT_EQ(measure("auto", no_instruments(empty), {"--window-s", "0.2"}).status, 0);
   const Contents contents = read_file(file());
   const Row& row = contents.rows(runs_table())[0];
   EXPECT_GT(row.real("energy_j_modelled"), 0);

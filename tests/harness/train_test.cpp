@@ -123,6 +123,7 @@ TEST(TrainCommand, FollowsTheDoubleReferenceAndIsRecorded) {
   EXPECT_EQ(row.text("dataset_source"), "file");
   EXPECT_EQ(row.integer("steps"), 8 * 16);  // 3918 training rows in batches of 256
   EXPECT_GT(row.real("step_s"), 0);
+  EXPECT_GT(row.real("floor_ratio"), 0);
   EXPECT_LE(row.real("check_error"), row.real("check_bound"));
   EXPECT_EQ(contents.rows(runs_table()).back().text("isa"), "double");
   ASSERT_EQ(contents.rows(curves_table()).size(), 18u);

@@ -169,6 +169,21 @@ TEST(Reference, AdamByHandForTwoSteps) {
     EXPECT_NEAR(trainer.parameters().biases[0][0], w, 1e-15) << "step " << t;
   }
   EXPECT_EQ(trainer.steps_taken(), 2);
+  // Kingma and Ba: both moments corrected first, epsilon beside the corrected root; with an epsilon that
+  // counts.
+  Adam published{0.1, 0.9, 0.999, 0.3};
+  published.epsilon_on_corrected_root = true;
+  Trainer other(network, make_parameters(network), published);
+  w = m = v = 0;
+  for (int t = 1; t <= 3; ++t) {
+    const double p = 1 / (1 + std::exp(-2 * w)), g = 2 * (p - 1) * p * (1 - p);
+    m = 0.9 * m + 0.1 * g;
+    v = 0.999 * v + 0.001 * g * g;
+    other.step(&x, &y, 1);
+    const double first = m / (1 - std::pow(0.9, t)), second = v / (1 - std::pow(0.999, t));
+    w -= 0.1 * first / (std::sqrt(second) + 0.3);
+    EXPECT_NEAR(other.parameters().weights[0][0], w, 1e-14) << "step " << t;
+  }
   // The first step is the learning rate itself, almost: g is far larger than epsilon's share.
   Trainer once(network, make_parameters(network), adam);
   once.step(&x, &y, 1);

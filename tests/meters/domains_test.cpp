@@ -69,6 +69,63 @@ TEST(Domains, WhatLiesInsideIsListed) {
       << "a model is no part of it";
 }
 
+/// `count` domains of these joules each, numbered from 0.
+void add(std::vector<ChannelEnergy>& energies, const std::string& name, int count, double joules,
+         double uncertainty_j = 1) {
+  for (int i = 0; i < count; ++i)
+    energies.push_back(energy_of(name + std::to_string(i), joules, uncertainty_j));
+}
+
+TEST(Domains, AGraceModuleContainsItsGpuWhoeverShowsIt) {
+  std::vector<ChannelEnergy> energies;
+  add(energies, "gpu:GPU-", 4, 450);
+  add(energies, "grace", 4, 200);
+  for (int i = 0; i < 4; ++i) energies[4 + i].channel.parent = "module" + std::to_string(i);
+  ASSERT_TRUE(total_energy(energies, Provenance::kMeasured));
+  EXPECT_DOUBLE_EQ(total_energy(energies, Provenance::kMeasured)->gross.joules, 4 * (450 + 200))
+      << "without a sensor of the modules";
+  add(energies, "module", 4, 700);
+  const auto total = total_energy(energies, Provenance::kMeasured);
+  ASSERT_TRUE(total);
+  EXPECT_EQ(total->domains, "module0+module1+module2+module3");
+  EXPECT_DOUBLE_EQ(total->gross.joules, 4 * 700);
+  energies.push_back(energy_of("node", 3200));
+  auto rest = rest_of_node(energies);
+  ASSERT_TRUE(rest);
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 400);
+  EXPECT_EQ(flags_text(rest->gross.flags), "ok");
+  // the same machine's BMC and a Cray's counters
+  add(energies, "accel", 4, 460);
+  for (const char* domain : {"cpu", "memory", "processors", "accelerators"})
+    energies.push_back(energy_of(domain, 300));
+  rest = rest_of_node(energies);
+  ASSERT_TRUE(rest);
+  EXPECT_DOUBLE_EQ(rest->gross.joules, 400);
+}
+
+TEST(Domains, ThePlatformContainsItsProcessorsUnderOtherNames) {
+  std::vector<ChannelEnergy> energies{energy_of("psys", 250), energy_of("processors", 200),
+                                      energy_of("memory", 30), energy_of("gpu:GPU-1", 88)};
+  EXPECT_EQ(total_energy(energies, Provenance::kMeasured)->domains, "psys+gpu:GPU-1");
+  energies.push_back(energy_of("node", 400));
+  EXPECT_DOUBLE_EQ(rest_of_node(energies)->gross.joules, 400 - 250 - 88);
+}
+
+TEST(Domains, OneGpuOfFourDoesNotStandForAll) {
+  std::vector<ChannelEnergy> energies;
+  add(energies, "accel", 4, 90, 2);
+  energies.push_back(energy_of("gpu:GPU-1", 88, 0.1));  // nvml with "gpus": one
+  EXPECT_EQ(total_energy(energies, Provenance::kMeasured)->domains, "accel0+accel1+accel2+accel3");
+  energies[2].gross.flags |= kStuck;
+  EXPECT_DOUBLE_EQ(total_energy(energies, Provenance::kMeasured)->gross.joules, 360)
+      << "nor when one of the four is flagged";
+  energies[2].gross.joules = std::nan("");
+  EXPECT_TRUE(std::isnan(total_energy(energies, Provenance::kMeasured)->gross.joules))
+      << "no answer rather than a quarter of it";
+  for (const int gpu : {2, 3, 4}) energies.push_back(energy_of("gpu:GPU-" + std::to_string(gpu), 88, 0.1));
+  EXPECT_DOUBLE_EQ(total_energy(energies, Provenance::kMeasured)->gross.joules, 4 * 88);
+}
+
 // ---- the node's rest --------------------------------------------------------------------------
 
 TEST(RestOfNode, IsTheNodeWithoutTheDomainsInside) {
@@ -115,6 +172,30 @@ TEST(RestOfNode, APartThatTwoMetersShowIsTakenOffOnce) {
   const auto total = total_energy(energies, Provenance::kMeasured);
   ASSERT_TRUE(total);
   EXPECT_EQ(total->domains, "cpu+dram0+gpu:GPU-1") << "without a node";
+}
+
+TEST(RestOfNode, ProcessorsOfABmcAreThePackagesOfRapl) {
+  const auto rest = [](const std::string& bmc_domain, double bmc_j, const std::vector<std::string>& others,
+                       double each_j) {
+    std::vector<ChannelEnergy> energies{energy_of("node", 400), energy_of(bmc_domain, bmc_j, 20)};
+    energies[1].meter = "redfish:bmc";
+    for (const std::string& domain : others) energies.push_back(energy_of(domain, each_j));
+    return rest_of_node(energies)->gross.joules;
+  };
+  EXPECT_DOUBLE_EQ(rest("processors", 200, {"package0", "package1"}, 98.5), 203);
+  EXPECT_DOUBLE_EQ(rest("processors", 200, {"package0", "package0-1"}, 98.5), 203)
+      << "a second chip's package 0";
+  EXPECT_DOUBLE_EQ(
+      rest("processors", 200, {"package0-die0", "package0-die1", "package1-die0", "package1-die1"}, 49), 204);
+  EXPECT_DOUBLE_EQ(rest("cpu", 200, {"package0-die0", "package1-die0"}, 98.5), 203);
+  EXPECT_DOUBLE_EQ(rest("chassis:1:processors", 200, {"package0", "package1"}, 98.5), 203);
+  EXPECT_DOUBLE_EQ(rest("chassis:1:memory", 60, {"dram0-die0", "dram1-die0"}, 25), 350);
+  EXPECT_DOUBLE_EQ(rest("accelerators", 200, {"gpu:GPU-1", "gpu:GPU-2"}, 95), 210);
+  EXPECT_DOUBLE_EQ(rest("accelerators", 200, {"accel0", "accel1"}, 95), 210);
+  EXPECT_DOUBLE_EQ(rest("processors0", 99, {"package0", "package1"}, 98.5), 203);
+  // what only looks like one of those names
+  EXPECT_DOUBLE_EQ(rest("cpu0_fan", 10, {"package0", "package1"}, 98.5), 193);
+  EXPECT_DOUBLE_EQ(rest("chassis:cpu0", 10, {"package0", "package1"}, 98.5), 193);
 }
 
 TEST(RestOfNode, APartMayBeOfSeveralMeters) {

@@ -145,6 +145,25 @@ TEST(Energy, AccuracyClassAndQuantumEnterTheUncertainty) {
   EXPECT_GE(net.random_j(), 0.5 * 40);
 }
 
+TEST(Energy, AnAverageThatIsReadMoreRarelyThanItLooksBackIsLessCertain) {
+  // a plug that shows the last 0.1 s and is read once a second, while the load changes every 0.3 s
+  const Instrument plug{.kind = kAverage, .period_s = 0.1, .averaging_s = 0.1};
+  int inside = 0;
+  constexpr int kRuns = 60;
+  double stated = 0;
+  for (int run = 0; run < kRuns; ++run) {
+    const Waveform curve = Waveform::random(static_cast<std::uint64_t>(run + 1), 150, 450, 0.3, 30);
+    const Energy energy = integrate(plug.play(curve, 1, 0.02 * run, 30), {4, 24});
+    inside += std::fabs(energy.joules - curve.joules(4, 24)) <= 2 * energy.random_j();
+    stated += energy.random_j() / energy.joules / kRuns;
+  }
+  EXPECT_GE(inside, 54);
+  EXPECT_GT(stated, 0.03) << "87 W over the root of 20 looks";
+  // read as often as it updates, nothing is left out
+  const Waveform curve = Waveform::random(1, 150, 450, 0.3, 30);
+  EXPECT_LT(integrate(plug.play(curve, 0.05, 0, 30), {4, 24}).sampling_j, 0.01 * curve.joules(4, 24));
+}
+
 TEST(Energy, IdleTimesAreAveragedAndTheirDriftIsSeen) {
   const Instrument meter{.kind = kInstant, .period_s = 0.1, .quantum = 1};
   const auto at = [&](double watts) {
@@ -175,6 +194,12 @@ TEST(Energy, WhatWasWrongWithTheIdleTimesFlagsTheEnergyAboveIdleOnly) {
   spike.readings[50].value = 1e6;
   EXPECT_THAT(flags_text(above(spike, {1, 11}).flags), HasSubstr("out_of_range"));
   EXPECT_EQ(flags_text(gross.flags), "ok");
+  // of an idle time in which the meter was gone there is no power: that is no unflagged absence
+  Series gone = series;
+  std::erase_if(gone.readings, [](const Reading& r) { return r.monotonic_s < 13; });
+  const Energy none = above(gone, {1, 11});
+  EXPECT_TRUE(std::isnan(none.joules));
+  EXPECT_THAT(flags_text(none.flags), HasSubstr("lost"));
 }
 
 // ---- wraps ------------------------------------------------------------------------------------

@@ -81,5 +81,20 @@ TEST(PowerSession, ALongLagIsWaitedForAfterTheIdleTimeToo) {
   EXPECT_NEAR(seen.channels[0].idle.watts, 100, 15);
 }
 
+TEST(PowerSession, ALongLagIsWaitedForByTheIdleTimeOfASittingToo) {
+  Channel channel = node(0.05);
+  channel.lag_s = 5.6;
+  channel.lag_known = Known::kMeasured;
+  const auto session = session_of(channel, 0.02, 0);
+  session->be_idle_once();
+  session->begin_window();
+  std::this_thread::sleep_for(std::chrono::duration<double>(0.6));
+  session->end_window();
+  const WindowPower seen = session->result();
+  ASSERT_EQ(seen.channels.size(), 1u);
+  EXPECT_EQ(flags_text(seen.channels[0].net.flags), "ok") << seen.channels[0].gross.reason;
+  EXPECT_TRUE(std::isfinite(seen.channels[0].idle.watts));
+}
+
 }  // namespace
 }  // namespace mlpwatt::testing

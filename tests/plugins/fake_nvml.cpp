@@ -48,7 +48,7 @@ int nvmlDeviceGetCount_v2(unsigned* count) {
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** handle) {
   *handle = &fake_nvml.gpus[index];
-  return 0;
+  return fake_nvml.gpus[index].handle_status;
 }
 int nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
   for (int i = 0; i < fake_nvml.count; ++i)
@@ -65,6 +65,11 @@ int nvmlDeviceGetUUID(void* handle, char* text, unsigned length) {
 int nvmlDeviceGetName(void* handle, char* text, unsigned length) {
   std::strncpy(text, gpu(handle)->name, length);
   return 0;
+}
+int nvmlDeviceGetCudaComputeCapability(void* handle, int* major, int* minor) {
+  *major = gpu(handle)->capability / 10;
+  *minor = gpu(handle)->capability % 10;
+  return gpu(handle)->capability > 0 ? 0 : 3;
 }
 int nvmlDeviceGetPowerUsage(void* handle, unsigned* power_mw) {
   take_time();

@@ -8,7 +8,9 @@ namespace mlpwatt::testing {
 struct FakeGpu {
   const char* uuid = "";
   const char* name = "";
-  std::atomic<int> status{0};  ///< nvmlReturn_t of every reading
+  std::atomic<int> status{0};         ///< nvmlReturn_t of every reading
+  std::atomic<int> handle_status{0};  ///< of asking for it by its number
+  std::atomic<int> capability{0};     ///< compute capability times ten; 0 = the driver does not tell
   std::atomic<double> average_w{0}, instant_w{0}, usage_w{0}, energy_j{0}, limit_w{0};
   std::atomic<bool> has_average{true}, has_instant{true}, has_energy{true}, mig{false};
   std::atomic<unsigned> value_type{1};

@@ -97,6 +97,37 @@ std::vector<Row> comparison_rows(std::int64_t size, int depth) {
   return rows;
 }
 
+struct Training {
+  Row run;
+  std::vector<Row> curve, samples;
+};
+
+/// Three networks of one dataset trained for 20 epochs, the deeper one slower and no better.
+std::vector<Training> trainings() {
+  std::vector<Training> all;
+  for (const int depth : {3, 5, 9}) {
+    Training one{testing::training_row("mnist", "rectangle", 16384, depth, "fused", 1), {}, {}};
+    one.run.set("family", "cpu/train");
+    one.run.set("step_s", 1e-4 * depth);
+    one.run.set("start_monotonic_ns", std::int64_t{1000000000});
+    one.run.set("duration_s", 2.0);
+    complete(one.run);
+    for (int epoch = 1; epoch <= 20; ++epoch) {
+      Row point(curves_table());
+      point.set("epoch", epoch);
+      point.set("test_loss", 1.0 / epoch + 0.01 * depth);
+      point.set("total_seconds", 0.1 * depth * epoch);
+      one.curve.push_back(point);
+      Row sample(samples_table());
+      sample.set("monotonic_s", 0.5 + 0.15 * epoch);
+      sample.set("value", epoch > 4 && epoch < 17 ? 60.0 : 20.0);
+      one.samples.push_back(sample);
+    }
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
 /// A file with all that figures can show: probes, trainings, counters, power readings, curves, comparisons
 /// with peers, a model.
 void write_full_file(const std::string& path, const std::string& host, std::int64_t l2_bytes = 512 << 10) {
@@ -135,27 +166,7 @@ void write_full_file(const std::string& path, const std::string& host, std::int6
     product.set("flops_per_s", 1e11 * width / (width + 4.0 * (width % 8 != 0)));
     add(product);
   }
-  for (const int depth : {3, 5, 9}) {
-    Row run = testing::training_row("mnist", "rectangle", 16384, depth, "fused", 1);
-    run.set("family", "cpu/train");
-    run.set("step_s", 1e-4 * depth);
-    run.set("start_monotonic_ns", std::int64_t{1000000000});
-    run.set("duration_s", 2.0);
-    complete(run);
-    std::vector<Row> curve, samples;
-    for (int epoch = 1; epoch <= 20; ++epoch) {
-      Row point(curves_table());
-      point.set("epoch", epoch);
-      point.set("test_loss", 1.0 / epoch + 0.01 * depth);
-      point.set("total_seconds", 0.1 * depth * epoch);
-      curve.push_back(point);
-      Row sample(samples_table());
-      sample.set("monotonic_s", 0.5 + 0.15 * epoch);
-      sample.set("value", epoch > 4 && epoch < 17 ? 60.0 : 20.0);
-      samples.push_back(sample);
-    }
-    add(std::move(run), std::move(curve), std::move(samples));
-  }
+  for (Training& one : trainings()) add(std::move(one.run), std::move(one.curve), std::move(one.samples));
   for (const int depth : {2, 6})
     for (const std::int64_t size : {4096, 65536, 1 << 20})
       for (Row& row : comparison_rows(size, depth)) add(std::move(row));
@@ -364,6 +375,15 @@ TEST_F(Report, EnergiesAreShownInJoules) {
     row.set("power_w_measured", watts);
     row.set("energy_quality", "ok");
   }
+  // the deeper ones draw more: in joules they are dearer than in seconds
+  for (Training& one : trainings()) {
+    Record record;
+    record.machine = contents.rows(machine_table()).front();
+    record.run = std::move(one.run);
+    record.run.set("power_w_measured", 10.0 * static_cast<double>(record.run.integer("depth")));
+    record.curve = std::move(one.curve);
+    contents.add(std::move(record));
+  }
   write_file(folder_.path("joules.h5"), contents);
   ASSERT_EQ(run({"fit", folder_.path("joules.h5"), "--resamples", "20"}).status, 0);
   ASSERT_EQ(run({"report", folder_.path("joules.h5"), "-o", folder_.path("joules.html"), "--figures",
@@ -381,6 +401,39 @@ TEST_F(Report, EnergiesAreShownInJoules) {
             std::string::npos);
   EXPECT_NE(page.find("<td>energy_measured</td>"), std::string::npos) << "a model of joules";
   EXPECT_NE(page.find("energy measured per step"), std::string::npos) << "and its errors";
+  const auto costs = [&](const std::string& file) {
+    const Shell python =
+        shell("cd " + source("results/report") + " && PYTHONPATH=../figures /usr/bin/python3 -c '" +
+              "import study5_energy_to_loss as s, results\n"
+              "found, unit, provenance = s.cost_to_losses(results.Results([\"" +
+              file +
+              "\"]))\n"
+              "(trained,) = found.values()\n"
+              "print(unit, provenance, *(round(cost[-1], 6) for _, _, cost in trained))'");
+    EXPECT_EQ(python.status, 0) << python.out;
+    return python.out;
+  };
+  // 20 epochs of 0.1 s times depth, at 10 W times depth
+  EXPECT_EQ(costs(folder_.path("joules.h5")), "J measured 180.0 500.0 1620.0\n");
+  EXPECT_EQ(costs(full("full.h5")).substr(0, 2), "s ") << "nothing looked on";
+}
+
+TEST_F(Report, AFewMeteredRunsDoNotHideTheOthers) {
+  Contents contents = testing::synthetic_contents("traffic", {{"step", 2e-6}, {"flop", 3e-11}}, 40, 0.05);
+  std::vector<Row>& rows = contents.rows(runs_table());
+  for (Row& row : rows) complete(row);
+  const auto figure = [&](const std::string& name, std::size_t metered) {
+    for (std::size_t i = 0; i < metered; ++i)
+      rows[i].set("step_energy_j_measured", 40 * rows[i].real("step_s"));
+    write_file(folder_.path(name + ".h5"), contents);
+    const auto made = run({"report", folder_.path(name + ".h5"), "-o", folder_.path(name + ".html"),
+                           "--figures", folder_.path(name), "--only", "study2_datum_by_parameters"});
+    EXPECT_EQ(made.status, 0) << made.err;
+    return text_of(folder_.path(name + "/study2_datum_by_parameters.svg"));
+  };
+  EXPECT_NE(figure("few", 3).find("[s]"), std::string::npos);
+  EXPECT_NE(figure("most", rows.size() - 4).find("[J]"), std::string::npos);
+  EXPECT_NE(text_of(folder_.path("most.html")).find("for want of such a value: 4 single"), std::string::npos);
 }
 
 TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {

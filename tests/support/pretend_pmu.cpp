@@ -5,6 +5,7 @@
 //             counts software events
 //   hardware  besides, hardware events that the kernel refuses are opened as page faults, at most four at
 //   once
+// A test may also look on, or do something, whenever an event is about to be opened.
 
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -14,6 +15,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+
+namespace mlpwatt::testing {
+/// Called with what is asked of the kernel, the thread to be counted (0: the caller) and the group's leader
+/// (-1: a leader itself). nullptr: nothing is.
+void (*before_opening_event)(const perf_event_attr& attributes, int thread, int leader) = nullptr;
+}  // namespace mlpwatt::testing
 
 #if __has_include(<perfmon/pfmlib.h>) && defined(__x86_64__)
 #include <dlfcn.h>
@@ -76,6 +83,9 @@ extern "C" long syscall(long number, ...) noexcept {
   long a[6];
   for (long& argument : a) argument = va_arg(list, long);
   va_end(list);
+  if (number == SYS_perf_event_open && mlpwatt::testing::before_opening_event != nullptr)
+    mlpwatt::testing::before_opening_event(*reinterpret_cast<const perf_event_attr*>(a[0]),
+                                           static_cast<int>(a[1]), static_cast<int>(a[3]));
   const long result = kernel_call(number, a);
   if (number != SYS_perf_event_open || result >= 0 || errno != ENOENT || !pretends("hardware")) return result;
   const auto type = reinterpret_cast<const perf_event_attr*>(a[0])->type;

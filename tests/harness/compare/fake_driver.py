@@ -84,7 +84,7 @@ def answer(message, state):
     if action == "hello":
         if WRONG == "not_installed":
             return {"absent": "No module named 'pretended'"}
-        return {"library": "plain Python", "mode": "three loops"}
+        return {"library": "plain Python", "mode": "three loops", "epsilon_on_corrected_root": WRONG == "kingma_and_ba"}
     if action == "open":
         if WRONG == "cannot_open":
             return {"error": "ValueError: no such layer"}

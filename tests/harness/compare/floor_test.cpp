@@ -42,11 +42,39 @@ TEST(Floor, PeaksOfThisMachineAreThere) {
   EXPECT_EQ(peaks.levels[2].level, "memory");
 }
 
+TEST(Floor, EveryRunOfTheProcessorHasOneButItsProbes) {
+  RunOptions options;
+  options.hierarchy = {.source = "assumed", .cores = 1, .hardware_threads = 1};
+  options.hierarchy.levels = {{"L1", 32 << 10, 64, 8, 1}, {"L2", 256 << 10, 64, 8, 1}};
+  PeaksOnDemand peaks(options, 0.05, system_clock());
+  Cost cost;
+  cost.multiplies = cost.adds = 50'000;
+  cost.compulsory_read_bytes = 200, cost.compulsory_write_bytes = 100;
+  const auto of = [&](const std::string& backend, const std::string& family) {
+    Row row(runs_table());
+    row.set("backend", backend);
+    row.set("family", backend + "/" + family);
+    row.set("threads", 1);
+    row.set("step_s", 1.0);
+    set_floor(row, cost, peaks);
+    EXPECT_EQ(std::isnan(row.real("floor_s")), std::isnan(row.real("floor_ratio")));
+    return row.real("floor_s") * row.real("floor_ratio");
+  };
+  for (const char* family : {"gemm", "mlp_train", "train", "gemm_twin"})
+    EXPECT_NEAR(of("cpu", family), 1, 1e-12) << family;  // the time it has
+  for (const char* family : {"fma", "stream", "chase"}) EXPECT_TRUE(std::isnan(of("cpu", family))) << family;
+  EXPECT_TRUE(std::isnan(of("gpu", "mlp_train"))) << "the peaks are the processor's";
+  EXPECT_EQ(footprint_bytes("cpu/gemm", cost), 300);
+  EXPECT_EQ(footprint_bytes("cpu/mlp_train", cost), 200) << "weights are written where they were read";
+}
+
 TEST(Processors, OneOfEachCoreFirst) {
   const std::vector<int> allowed{0, 1, 2, 3};
   const std::vector<std::string> siblings{"0,2", "1,3", "0,2", "1,3"};
   EXPECT_THAT(choose_processors(allowed, siblings, 1), ElementsAre(0));
-  EXPECT_THAT(choose_processors(allowed, siblings, 2), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(choose_processors(allowed, siblings, 2), ElementsAre(0, 1))
+      << "with as many threads as cores one of each";
+  EXPECT_THAT(choose_processors(allowed, siblings, 3), ElementsAre(0, 1, 2, 3));
   EXPECT_THAT(choose_processors({4, 6, 7}, {"4,5", "6,7", "6,7"}, 1), ElementsAre(4));
   EXPECT_THAT(choose_processors({0, 1, 2}, {"0", "1", "2"}, 2), ElementsAre(0, 1));
 }

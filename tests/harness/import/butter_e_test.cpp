@@ -7,12 +7,14 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "harness/import/civil_time.h"
 #include "harness/import/csv.h"
 #include "harness/model/training_runs.h"
 #include "harness/record/reader.h"
 #include "tests/harness/program.h"
+#include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt {
@@ -252,6 +254,18 @@ TEST_F(ButterE, TheSameFitRunsOnIt) {
   ASSERT_EQ(fit.status, 0) << fit.err;
   EXPECT_NE(fit.out.find("placement"), std::string::npos) << fit.out;
   EXPECT_NE(fit.out.find("energy_measured"), std::string::npos) << fit.out;
+  if (testing::shell("/usr/bin/python3 -c 'import h5py, matplotlib'").status != 0)
+    GTEST_SKIP() << "the figures: /usr/bin/python3 has no h5py or no matplotlib";
+  const auto report =
+      testing::run({"report", out, "-o", folder_.path("report.html"), "--figures", folder_.path("figures")});
+  ASSERT_EQ(report.status, 0) << report.err;
+  for (const char* name : {"study1_epoch_by_rows", "study2_datum_by_parameters",
+                           "study3_datum_by_flops_and_depth", "study4_datum_by_working_sets"}) {
+    std::ostringstream drawn;
+    drawn << std::ifstream(folder_.path("figures/" + std::string(name) + ".svg")).rdbuf();
+    EXPECT_NE(drawn.str().find("[J]"), std::string::npos) << name;
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder_.path("figures/study6_model_error.svg")));
 }
 
 TEST(CivilTime, DenverIsSixOrSevenHoursBehind) {

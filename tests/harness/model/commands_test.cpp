@@ -169,6 +169,8 @@ TEST_F(ModelCommands, PredictComparesAlgorithmsTwinsBatchesAndMachines) {
   EXPECT_EQ(against({"--algorithm", "fused", "--against", "blocked"})["algorithm"], "blocked");
   // Smaller batches meet Adam more often.
   EXPECT_GT(against({"--against-batch", "32"})["saving"].get<double>(), 0);
+  EXPECT_TRUE(against({"--against-batch", "32"})["batch_extrapolated"].get<bool>());
+  EXPECT_FALSE(against({"--against", "blocked"})["batch_extrapolated"].get<bool>());
   const TemporaryFolder folder;
   std::ofstream(folder.path("here.json")) << run({"info", "--json"}).out;
   EXPECT_EQ(against({"--hierarchy", folder.path("here.json")})["name"], "the fitted machine");
@@ -217,6 +219,37 @@ TEST_F(ModelCommands, ATwinIsMeasuredBesideItsOriginal) {
               1e-12);
 }
 
+TEST_F(ModelCommands, ARecommendationIsPutToTheTest) {
+  const std::vector<std::string> args{
+      "recommend",  "--model", file_,      "--dataset", "wine_quality_white", "--parameters",
+      "4096",       "--isa",   "generic",  "--verify",  "--repetitions",      "3",
+      "--window-s", "0.01",    "--meters", "none"};
+  const auto text = run(args);
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.out.find("measured, 3 alternating windows each"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("the file has runs with batches of 256 only"), std::string::npos) << text.out;
+  std::vector<std::string> with_json = args;
+  with_json.push_back("--json");
+  const auto outcome = run(with_json);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto answer = outcome.json();
+  const auto& measured = answer["verification"];
+  EXPECT_EQ(measured["provenance"], "measured");
+  EXPECT_EQ(measured["repetitions"], 3);
+  EXPECT_GT(measured["top_per_datum"].get<double>(), 0);
+  EXPECT_LE(measured["saving_low95"].get<double>(), measured["saving"].get<double>());
+  EXPECT_EQ(measured["winner_is_cheaper"].get<bool>(), measured["saving_low95"].get<double>() > 0);
+  const auto& candidates = answer["candidates"];
+  const auto& median = candidates[candidates.size() / 2];
+  EXPECT_NEAR(measured["predicted_saving"].get<double>(),
+              1 - candidates[0]["per_datum"].get<double>() / median["per_datum"].get<double>(), 1e-12);
+  const TemporaryFolder folder;
+  std::ofstream(folder.path("here.json")) << run({"info", "--json"}).out;
+  std::vector<std::string> elsewhere = args;
+  elsewhere.insert(elsewhere.end(), {"--hierarchy", folder.path("here.json")});
+  EXPECT_EQ(run(elsewhere).status, 2) << "a machine that is not here cannot be run on";
+}
+
 TEST_F(ModelCommands, AdviceNamesAWinnerOfEachSize) {
   const auto advice = advise(file_, 2);
   ASSERT_GT(advice.size(), 3u);
@@ -250,6 +283,8 @@ TEST_F(ModelCommands, RecommendRanksAndSaysWhy) {
     return found;
   };
   EXPECT_EQ(batches(json), (std::set<int>{32, 64, 128, 256, 512, 1024}));
+  for (const auto& candidate : json["candidates"])
+    EXPECT_EQ(candidate["batch_extrapolated"].get<bool>(), candidate["batch"] != 256) << "runs have 256";
   const auto some = run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "65536",
                          "--batches", "64,512", "--json"});
   ASSERT_EQ(some.status, 0) << some.err;

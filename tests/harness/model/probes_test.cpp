@@ -142,6 +142,12 @@ TEST(Probes, JoulesOfAByteAreThoseAboveIdle) {
   EXPECT_TRUE(above.energy_above_idle);
   EXPECT_NEAR(above.levels[1].j_per_byte.value, 0.4 * whole.levels[1].j_per_byte.value, 1e-15);
   EXPECT_NEAR(above.idle_power_w.value, 6, 1e-12);
+  // idle times that were flagged leave no energy above idle, though the gross one is good
+  Contents flagged = contents;
+  for (Row& row : flagged.rows(runs_table())) row.set("energy_above_idle_quality", "under_sampled");
+  const ProbeFindings without = find_hierarchy(flagged, "memory");
+  EXPECT_FALSE(without.energy_above_idle);
+  EXPECT_TRUE(std::isnan(without.idle_power_w.value));
   // in a machine's description only such joules, with the idle power that takes the static term's place
   const mlpwatt::testing::TemporaryFolder folder;
   const auto described = [&](const Contents& some) {

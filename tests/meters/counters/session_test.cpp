@@ -132,14 +132,12 @@ class Pretend : public CounterSource {
       value.source = name_;
       value.steps = in_window_ ? steps : 2;
       value.value = 10.0 * static_cast<double>(value.steps) + start_and_stop;
-      if (running_share < 1) value.multiplexed = true, value.running_share = running_share;
       value.provenance = provenance();
       values.push_back(value);
     }
     return values;
   }
   double start_and_stop = 0;  ///< counted by starting and stopping alone
-  double running_share = 1;
 
  private:
   std::string name_;
@@ -191,14 +189,13 @@ TEST(CounterSession, DealsNamesToTheFirstSourceThatDelivers) {
       << values[5].reason;
 }
 
-TEST(CounterSession, ACountCarriesWhatStartingStoppingAndMultiplexingMayHaveAdded) {
-  const auto counted = [](double start_and_stop, double running_share, bool in_window) {
+TEST(CounterSession, ACountCarriesWhatStartingAndStoppingMayHaveAdded) {
+  const auto counted = [](double start_and_stop, bool in_window) {
     std::string log;
     std::vector<std::unique_ptr<CounterSource>> sources;
     auto source =
         std::make_unique<Pretend>("a", Names{"l1_miss"}, in_window, CounterStatus::State::kFound, &log);
     source->start_and_stop = start_and_stop;
-    source->running_share = running_share;
     sources.push_back(std::move(source));
     CounterRequest request;
     request.names = {"l1_miss"};
@@ -208,12 +205,10 @@ TEST(CounterSession, ACountCarriesWhatStartingStoppingAndMultiplexingMayHaveAdde
     session.count_aside();
     return session.values().at(0);
   };
-  EXPECT_EQ(counted(0, 1, true).standard_uncertainty, 0.0);
-  EXPECT_DOUBLE_EQ(*counted(6, 1, true).standard_uncertainty, 6 / std::sqrt(3.0));
-  EXPECT_DOUBLE_EQ(*counted(0, 0.25, true).standard_uncertainty, 0.75 * 50 / std::sqrt(3.0));
-  EXPECT_DOUBLE_EQ(*counted(6, 0.25, true).standard_uncertainty, std::hypot(6, 0.75 * 56) / std::sqrt(3.0));
+  EXPECT_EQ(counted(0, true).standard_uncertainty, 0.0);
+  EXPECT_DOUBLE_EQ(*counted(6, true).standard_uncertainty, 6 / std::sqrt(3.0));
   // made aside from the window: the source says it itself, or nobody does
-  EXPECT_FALSE(counted(6, 1, false).standard_uncertainty.has_value());
+  EXPECT_FALSE(counted(6, false).standard_uncertainty.has_value());
 }
 
 TEST(CounterSession, WithoutSourcesThereAreReasonsAndNoZeros) {

@@ -6,12 +6,16 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
 
+#include "cpu/isa.h"
+#include "harness/record/record_file.h"
 #include "meters/counters/child_process.h"
 #include "meters/counters/simulated.h"
 #include "meters/counters/valgrind_bracket.h"
+#include "tests/support/shell.h"
 
 namespace mlpwatt {
 namespace {
@@ -113,7 +117,7 @@ std::map<std::string, double> simulate(const CounterRequest& request) {
   return result;
 }
 
-class SimulatedCounters : public testing::Test {
+class SimulatedCounters : public ::testing::Test {
  protected:
   void SetUp() override {
     if (std::getenv("MLPWATT_SANITIZED") != nullptr)
@@ -167,6 +171,7 @@ TEST_F(SimulatedCounters, TheEventSaysWhatWasSimulatedInsteadOfWhat) {
   CounterRequest request = walk_request(2048, 1);
   request.names = {"l3_miss"};
   request.caches[2] = {"L3", 196608, 16, 64};
+  request.step_command_facts = "run with --isa none";
   auto source = make_simulated_source();
   source->probe();
   source->prepare(request);
@@ -174,6 +179,28 @@ TEST_F(SimulatedCounters, TheEventSaysWhatWasSimulatedInsteadOfWhat) {
   ASSERT_EQ(values.size(), 1u);
   EXPECT_NE(values[0].event.find("LL=196608,12,64"), std::string::npos) << values[0].event;
   EXPECT_NE(values[0].event.find("machine's L3 is 196608,16,64"), std::string::npos) << values[0].event;
+  EXPECT_TRUE(values[0].event.ends_with("; run with --isa none")) << values[0].event;
+}
+
+TEST_F(SimulatedCounters, TheRecordNamesTheInstructionSetThatWasSimulated) {
+  const char* build = std::getenv("MLPWATT_BUILD");
+  if (build == nullptr) GTEST_SKIP() << "MLPWATT_BUILD does not say where the program is";
+  const ScratchFolder folder;
+  const std::string file = folder.path() + "/simulated.h5";
+  const testing::Shell ran =
+      testing::shell(std::string(build) +
+                     "/mlpwatt run --filter '^cpu/gemm/nn/32x32x32$' --threads 1 --window-s 0.01 "
+                     "--counters simulate,l1_miss,dram_bytes --out " +
+                     file);
+  ASSERT_EQ(ran.status, 0) << ran.out;
+  const std::vector<Row> rows = read_file(file).rows(runs_table());
+  ASSERT_EQ(rows.size(), 1u);
+  const auto details = nlohmann::json::parse(rows[0].text("counter_details"));
+  for (const char* name : {"l1_miss", "dram_bytes"}) {
+    ASSERT_TRUE(details.at(name).contains("event")) << details.at(name).dump();
+    const std::string event = details.at(name).at("event");
+    EXPECT_TRUE(event.ends_with("; run with --isa " + isa_name(simulated_isa("")))) << event;
+  }
 }
 
 TEST_F(SimulatedCounters, FailuresAreReasons) {

@@ -103,7 +103,10 @@ Outcome run(FaultRig& rig, std::optional<Fault> fault) {
     series.readings.push_back(reading);
   }
   const Interval window{(kWindowFrom - 0.5) * rig.poll_s, (kWindowTo - 0.5) * rig.poll_s};
-  return {integrate(series, window), rig.meter().name()};
+  Energy energy = integrate(series, window);
+  // as a sitting does: whole watts may repeat, but not from idle into the window
+  flag_stand(energy, series, {0, window.begin_s}, window);
+  return {std::move(energy), rig.meter().name()};
 }
 
 /// The rig's meter as the sampler reads it, the instrument moving on at each reading.
@@ -198,8 +201,8 @@ Outcome run_with_a_hang(FaultRig& rig) {
 /// Any of these tells of the fault; the same run without it has no flag at all.
 unsigned expected(Fault fault) {
   switch (fault) {
-    case Fault::kFrozen:  // for longer than a window is sampled by: too few updates
-      return kStuck | kUnderSampled;
+    case Fault::kFrozen:
+      return kStuck;
     case Fault::kDoubleWrap:
       return kWrappedTwice;
     case Fault::kGone:  // just before the window's end the last reading may still reach it
@@ -319,14 +322,15 @@ TEST(MeterFaults, TheTableHasNoEmptyCell) {
     }
   }
   write_table(table);
-  if (!missing.empty()) GTEST_SKIP() << missing;
   const Table kept = read_table("tests/meters/FAULTS.md"), made = read_table(table_path());
   EXPECT_EQ(kept.size(), made.size());
   for (const auto& [meter, cells] : made)
     for (const auto& [fault, cell] : cells)
-      EXPECT_TRUE(kept.contains(meter) && kept.at(meter).contains(fault) && kept.at(meter).at(fault) == cell)
+      EXPECT_TRUE(cell.starts_with("not run") ||
+                  kept.contains(meter) && kept.at(meter).contains(fault) && kept.at(meter).at(fault) == cell)
           << meter << ", " << fault << ": '" << cell << "' is not what tests/meters/FAULTS.md says; if it is "
           << "meant: cp " << table_path() << " tests/meters/FAULTS.md";
+  if (!missing.empty()) GTEST_SKIP() << missing;
 }
 
 }  // namespace

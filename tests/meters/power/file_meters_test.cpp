@@ -155,6 +155,24 @@ TEST(Powercap, ThePlatformContainsThePackages) {
   EXPECT_EQ(total_energy(energies, Provenance::kMeasured)->domains, "psys");
 }
 
+TEST(Powercap, WhatIsAbsurdForAPackageIsNotForThePlatform) {
+  const Tree tree;
+  write_zone(tree, "intel-rapl:0", "package-0", 5, 1000);
+  write_zone(tree, "intel-rapl:1", "psys", 50, 1000);
+  tree.write("sys/class/powercap/intel-rapl:1/constraint_0_power_limit_uw", "0");
+  const auto most_w = [&] {
+    std::map<std::string, double> found;
+    const MeterProbe probe = open_meter("powercap", {{"root", tree.root()}});
+    for (const auto& meter : probe.meters)
+      for (const Channel& channel : meter->channels()) found[channel.domain] = channel.maximum_w;
+    return found;
+  };
+  using Watts = std::map<std::string, double>;
+  EXPECT_EQ(most_w(), (Watts{{"package0", 1000}, {"psys", 5000}})) << "two sockets may take 1.5 kW";
+  tree.write("sys/class/powercap/intel-rapl:1/constraint_0_power_limit_uw", "800000000");
+  EXPECT_EQ(most_w(), (Watts{{"package0", 1000}, {"psys", 1600}})) << "as its constraint says";
+}
+
 TEST(Powercap, DiesThatShowOneCounterCountOnce) {
   for (const bool mirrored : {true, false}) {
     const Tree tree;
@@ -281,6 +299,34 @@ TEST(Hwmon, EnergiesOfSocketsNotOfCores) {
   EXPECT_DOUBLE_EQ(probe.meters[0]->read(1)[0].value.value_or(-1), 7);
 }
 
+TEST(Hwmon, WhatIsRefusedIsSaidBesideWhatIsFound) {
+  const Tree tree;
+  tree.write("sys/class/hwmon/hwmon0/name", "power_meter");
+  tree.write("sys/class/hwmon/hwmon0/power1_average", "312500000");
+  tree.write("sys/class/hwmon/hwmon1/name", "amd_energy");
+  std::vector<std::string> sockets;
+  for (const int i : {0, 1}) {
+    const std::string at = fmt::format("sys/class/hwmon/hwmon1/energy{}_", 65 + i);
+    tree.write(at + "label", fmt::format("Esocket{}", i));
+    tree.write(at + "input", "7000000");
+    sockets.push_back(tree.path(at + "input"));
+  }
+  EXPECT_EQ(open_meter("hwmon", {{"root", tree.root()}}).remedy, "");
+  for (const std::string& socket : sockets) forbid(socket);
+  const MeterProbe some = open_meter("hwmon", {{"root", tree.root()}});
+  allow();
+  EXPECT_EQ(to_string(some.state), "found");
+  ASSERT_EQ(some.meters.size(), 1u);
+  EXPECT_EQ(some.detail, "power_meter:node; but " + sockets[0] + " and 1 more are not readable");
+  EXPECT_EQ(some.remedy, "sudo chmod a+r " + sockets[0] + " " + sockets[1]);
+  tree.remove("sys/class/hwmon/hwmon0");
+  forbid(sockets[0]);
+  const MeterProbe none = open_meter("hwmon", {{"root", tree.root()}});
+  allow();
+  EXPECT_EQ(to_string(none.state), "no permission");
+  EXPECT_EQ(none.remedy, some.remedy);
+}
+
 TEST(Hwmon, SensorsOfUnknownChipsAreNotSummed) {
   const Tree tree;
   const auto chip = [&](int number, const std::string& name, std::vector<std::string> labels) {
@@ -332,6 +378,32 @@ TEST(PmCounters, OneScanPerReadAndAReasonWhenTheyBeginAnew) {
   EXPECT_TRUE(meter.read(1)[0].value) << "nor is the same one back again";
   tree.write(at + "energy", "garbage");
   EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("'garbage' is no number"));
+}
+
+TEST(PmCounters, AnotherPowerCapIsAReason) {
+  const Tree tree;
+  const std::string at = "sys/cray/pm_counters/";
+  tree.write(at + "energy", "12345 J");
+  tree.write(at + "freshness", "7");
+  tree.write(at + "startup", "100");
+  tree.write(at + "generation", "20 1620000000000000 us");
+  MeterProbe probe = open_meter("pm_counters", {{"root", tree.root()}});
+  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
+  Meter& meter = *probe.meters[0];
+  EXPECT_TRUE(meter.read(1)[0].value);
+  tree.write(at + "generation", "20 1620000000100000 us");
+  EXPECT_TRUE(meter.read(1)[0].value) << "a stamp that goes on is no change";
+  tree.write(at + "generation", "21 1620000000200000 us");
+  const Reading reading = meter.read(1)[0];
+  EXPECT_FALSE(reading.value);
+  EXPECT_EQ(reading.reason, "pm_counters: the power cap was changed (generation changed)");
+  EXPECT_TRUE(meter.read(1)[0].value) << "once";
+  tree.write(at + "startup", "200");
+  tree.write(at + "generation", "0");
+  EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("began anew")) << "the greater change";
+  EXPECT_TRUE(meter.read(1)[0].value);
+  tree.remove(at + "generation");
+  EXPECT_TRUE(meter.read(1)[0].value) << "older systems have none";
 }
 
 // ---- battery ----------------------------------------------------------------------------------
@@ -430,12 +502,12 @@ TEST(PowerLog, NodesGapsZeroesAndWindowsLineEnds) {
   tree.append("log.csv",
               "timestamp,node,watts\r\n1000,n1,220\r\n1120,n1,0\r\n1060,n1,221\r\n1060,n1,222\r\n1000,n2,"
               "7\r\n1180,n1,x\r\n");
-  const auto log = read_power_log(tree.path("log.csv"), {.node = "n1"});
+  const auto log = read_power_log(tree.path("log.csv"), {.node = "n1"}).lines;
   ASSERT_EQ(log.size(), 4u);
   EXPECT_EQ(log[1].watts, 221) << "ordered, the first of equal stamps";
   EXPECT_FALSE(log[2].watts) << "0 W is missing";
   EXPECT_FALSE(log[3].watts);
-  EXPECT_EQ(read_power_log(tree.path("log.csv"), {.node = "n1", .zero_is_reading = true})[2].watts, 0);
+  EXPECT_EQ(read_power_log(tree.path("log.csv"), {.node = "n1", .zero_is_reading = true}).lines[2].watts, 0);
   EXPECT_THROW(read_power_log(tree.path("log.csv"), {}), std::invalid_argument) << "two nodes";
   EXPECT_THROW(read_power_log(tree.path("none.csv"), {}), std::invalid_argument);
   tree.append("log.csv", "only one field\n");

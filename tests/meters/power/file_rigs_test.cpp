@@ -81,8 +81,8 @@ std::map<Fault, std::string> cannot(bool counter) {
 std::string microwatts(int n) { return std::to_string((200 + 7 * n % 40) * 1'000'000LL + 137'000); }
 
 std::unique_ptr<FaultRig> make_powercap(Fault fault) {
-  // a counter of 60 J at 500 W leaves open what happened in a gap of a tenth of a second
-  const double wrap_j = fault == Fault::kDoubleWrap ? 60 : 262143.328850;
+  // 50 J pass in a gap of a tenth of a second: a counter of 22 J wraps twice in it
+  const double wrap_j = fault == Fault::kDoubleWrap ? 22 : 262143.328850;
   const double origin_j = fault == Fault::kWrap ? wrap_j - 250 : 5;
   const std::string folder = "sys/class/powercap/intel-rapl:0";
   auto rig = std::make_unique<TreeRig>(
@@ -150,7 +150,7 @@ class PmCountersRig final : public FaultRig {
     allow();
     if (fault == Fault::kHang) return hang_.begin(tree_.root());
     if (fault == Fault::kGone) return tree_.remove("sys/cray/pm_counters");
-    if (fault == Fault::kFrozen) return;
+    if (fault == Fault::kFrozen) return write(1000 + 10 * 5, n * poll_s, n);  // its scans go on
     show(n);
     if (fault == Fault::kDropout) tree_.remove(kAt + std::string("energy"));
     if (fault == Fault::kPermission) forbid(tree_.path(kAt + std::string("energy")));
@@ -210,7 +210,7 @@ class CsvLogRig final : public FaultRig {
     allow();
     if (fault == Fault::kHang) return hang_.begin(tree_.root());
     if (fault == Fault::kGone) return tree_.remove("power.csv");
-    if (fault == Fault::kFrozen || fault == Fault::kDropout) return;  // the logger writes nothing
+    if (fault == Fault::kDropout) return;  // the logger writes nothing
     if (fault == Fault::kPermission) return forbid(tree_.path("power.csv"));
     if (fault == Fault::kTruncated && torn_) return;
     if (fault == Fault::kTruncated) {
@@ -223,7 +223,7 @@ class CsvLogRig final : public FaultRig {
     line(at_s, fault == Fault::kGarbage    ? "NaN"
                : fault == Fault::kNegative ? "-250"
                : fault == Fault::kSpike    ? "987654"
-                                           : std::to_string(200 + 7 * n % 40));
+                                        : std::to_string(200 + 7 * (fault == Fault::kFrozen ? 5 : n) % 40));
   }
 
  private:

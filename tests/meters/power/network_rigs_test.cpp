@@ -53,13 +53,16 @@ class HttpRig final : public OwnedRig {
       : kind_(kind),
         origin_(fault == Fault::kWrap ? 999800 : 100),
         server_([this](const HttpRequest& r) { return answer(r); }) {
-    // one that wraps every 20 readings leaves open what happened in a gap
-    wrap_ = fault == Fault::kDoubleWrap ? 100 : 1000000;
+    // 50 J pass in a gap: a counter of 22 J wraps twice in it
+    wrap_ = fault == Fault::kDoubleWrap ? 22 : 1000000;
     show(0);
     Json section = {{"name", "rig"}, {"url", server_.url()}};
     if (kind == Kind::kPlug) section["stamp_pointer"] = "/stamp";
-    if (kind != Kind::kRedfish) section["pointer"] = "/value";
-    if (kind == Kind::kCounter) section["unit"] = "J", section["wrap"] = wrap_, section["maximum_w"] = 2000;
+    if (kind == Kind::kRedfish)
+      section["poll_s"] = 0.01;  // bears more than a BMC
+    else
+      section["pointer"] = "/value";
+    if (kind == Kind::kCounter) section["unit"] = "J", section["wrap"] = wrap_, section["maximum_w"] = 1000;
     stamps = kind != Kind::kCounter;
     state_of(open_meter(kind == Kind::kRedfish ? "redfish" : "http_json", section), owned);
   }
@@ -186,10 +189,10 @@ const RigRegistration ipmi{
 class ModbusRig final : public OwnedRig {
  public:
   ModbusRig(bool counter, Fault fault) : counter_(counter), origin_(fault == Fault::kWrap ? 65300 : 1000) {
-    wrap_ = fault == Fault::kDoubleWrap ? 100 : 65536;
+    wrap_ = fault == Fault::kDoubleWrap ? 22 : 65536;
     show(0);
     Json entry = {{"address", 12}, {"type", counter ? "uint16" : "float32"}, {"unit", counter ? "J" : "W"}};
-    if (counter) entry["wrap"] = wrap_, entry["maximum_w"] = 2000;
+    if (counter) entry["wrap"] = wrap_, entry["maximum_w"] = 1000;
     state_of(open_meter("modbus", {{"host", "127.0.0.1"}, {"port", server_.port()}, {"registers", entry}}),
              owned);
   }
@@ -341,6 +344,7 @@ class SlurmRig final : public OwnedRig {
   SlurmRig() {
     show(0);
     read_timeout_s = 0.4;
+    poll_s = 30;  // of the scripted clock: slurm.conf's example of AcctGatherNodeFreq
     state_of(open_meter("slurm", {{"command", {"/bin/sh", script()}}, {"poll_s", 0.01}}), owned);
   }
   void show(int n) override { does(fmt::format("echo NodeName=n1 CurrentWatts={} AveWatts=1", watts(n))); }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <vector>
 
 #include "meters/gpu_state.h"
 #include "meters/power_session.h"
@@ -130,6 +131,82 @@ TEST(NvmlMeter, OlderDriversAndMig) {
   ASSERT_EQ(probe.meters.size(), 1u);
   EXPECT_EQ(probe.meters[0]->channels()[0].domain, "gpu:GPU-aa");
   EXPECT_EQ(probe.meters[0]->channels()[0].kind, ReadingKind::kInstantPower);
+}
+
+TEST(NvmlMeter, WhatAReadingLooksAtGoesByTheSilicon) {
+  struct Case {
+    const char* name;
+    int capability;
+    double look_s;        ///< of a reading of the moment
+    bool usage_averages;  ///< of drivers that have no other reading
+  };
+  const std::vector<Case> cases{{"NVIDIA H100 80GB HBM3", 90, 0.025, true},
+                                {"NVIDIA H200", 90, 0.025, true},
+                                {"NVIDIA H20", 0, 0.025, true},
+                                {"NVIDIA H800", 0, 0.025, true},
+                                {"NVIDIA GH200 480GB", 90, 0.020, true},
+                                {"NVIDIA A100-SXM4-40GB", 80, 0.025, false},
+                                {"NVIDIA A800-SXM4-80GB", 0, 0.025, false},
+                                {"NVIDIA A30", 0, 0.025, false},
+                                {"Graphics Device", 80, 0.025, false},
+                                {"NVIDIA RTX A1000", 86, 0, true},
+                                {"NVIDIA RTX A1000", 0, 0, false},
+                                {"NVIDIA GeForce RTX 3090", 86, 0, true},
+                                {"NVIDIA L4", 89, 0, true},
+                                {"NVIDIA B200", 100, 0, true},
+                                {"Tesla T4", 75, 0, false},
+                                {"Tesla V100-SXM2-16GB", 70, 0, false}};
+  for (const Case& each : cases) {
+    NvmlFixture nvml;
+    FakeGpu& gpu = nvml.add("GPU-aa", 60, each.name);
+    gpu.capability = each.capability;
+    MeterProbe probe = open_with(nvml);
+    ASSERT_EQ(probe.meters.size(), 2u) << probe.detail;
+    EXPECT_EQ(probe.meters[0]->channels()[0].averaging_s, 1) << each.name;
+    EXPECT_EQ(probe.meters[0]->channels()[1].averaging_s, each.look_s) << each.name << each.capability;
+    gpu.has_average = gpu.has_instant = false;
+    probe = open_with(nvml);
+    ASSERT_EQ(probe.meters.size(), 2u) << probe.detail;
+    ASSERT_EQ(probe.meters[0]->channels().size(), 1u);
+    const Channel& usage = probe.meters[0]->channels()[0];
+    EXPECT_EQ(usage.kind, each.usage_averages ? ReadingKind::kAveragePower : ReadingKind::kInstantPower)
+        << each.name << each.capability;
+    EXPECT_EQ(usage.averaging_s, each.usage_averages ? 1 : each.look_s) << each.name << each.capability;
+  }
+}
+
+TEST(NvmlMeter, WhoMayNotIsToldWhatToType) {
+  const std::string remedy = "sudo chmod a+rw /dev/nvidiactl";
+  NvmlFixture nvml;
+  FakeGpu &first = nvml.add("GPU-aa", 100), &second = nvml.add("GPU-bb", 200);
+  first.status = second.status = 4;
+  MeterProbe probe = open_with(nvml);
+  EXPECT_EQ(probe.state, State::kNotPermitted);
+  EXPECT_NE(probe.detail.find("GPU-bb: Insufficient Permissions (4)"), std::string::npos) << probe.detail;
+  EXPECT_EQ(probe.remedy.find(remedy), 0u) << probe.remedy;
+  EXPECT_EQ(probe.remedy.find('\n'), std::string::npos);
+  first.status = second.status = 0;
+  first.handle_status = second.handle_status = 4;
+  probe = open_with(nvml);
+  EXPECT_EQ(probe.state, State::kNotPermitted) << probe.detail;
+  EXPECT_EQ(probe.remedy.find(remedy), 0u) << probe.remedy;
+  second.handle_status = 0;
+  probe = open_with(nvml);
+  EXPECT_EQ(probe.state, State::kFound);
+  EXPECT_NE(probe.detail.find("GPU number 0: Insufficient Permissions (4)"), std::string::npos)
+      << probe.detail;
+  EXPECT_EQ(probe.remedy.find(remedy), 0u) << "also beside one that may be read";
+  probe.meters.clear();
+  first.handle_status = 0;
+  EXPECT_EQ(open_with(nvml).remedy, "");
+  first.status = second.status = 3;
+  probe = open_with(nvml);
+  EXPECT_EQ(probe.state, State::kAbsent) << "what no right would help";
+  EXPECT_EQ(probe.remedy, "");
+  nvml.script->init_status = 4;
+  probe = open_with(nvml);
+  EXPECT_EQ(probe.state, State::kNotPermitted) << probe.detail;
+  EXPECT_EQ(probe.remedy.find(remedy), 0u) << probe.remedy;
 }
 
 TEST(NvmlMeter, ChosenGpusOnly) {

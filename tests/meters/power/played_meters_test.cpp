@@ -411,6 +411,7 @@ TEST_P(PlayedForLong, TwentySecondsFortyTimesWithinTheStatedUncertainty) {
   // (of 40 with a true coverage of 95 %, seven or more outside come once in 250 times)
   EXPECT_LE(outside_random, 6) << "of the part of it that is not the accuracy class";
   EXPECT_LE(beyond, kRuns / 20);
+  EXPECT_LE(flagged, kRuns / 10) << "nothing was wrong with the instrument";
 }
 INSTANTIATE_TEST_SUITE_P(Soak, PlayedForLong, ::testing::ValuesIn(interfaces()), name_of);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "tests/support/http_server.h"
 #include "tests/support/meter_case.h"
@@ -28,9 +29,14 @@ struct Service {
           return HttpReply{.body = page->second.dump()};
         }) {}
   Json& page(const std::string& path) { return pages.at(path); }
-  MeterProbe open(Json section = Json::object()) {
+  /// As a person would, with the pace that a BMC bears.
+  MeterProbe open_slow(Json section = Json::object()) {
     section["url"] = server.url();
     return open_meter("redfish", section);
+  }
+  MeterProbe open(Json section = Json::object()) {
+    section["poll_s"] = 0.02;
+    return open_slow(std::move(section));
   }
   std::mutex mutex;
   std::map<std::string, Json> pages;
@@ -181,6 +187,40 @@ TEST(RedfishMeter, PartsOfTheMachineAreChildrenOfTheNode) {
     EXPECT_EQ(meter->channels()[i].parent, meter->channels()[i].domain == "node" ? "" : "node");
   }
   EXPECT_EQ(by_domain, (std::map<std::string, double>{{"memory", 30}, {"node", 300}, {"processors", 120}}));
+}
+
+TEST(RedfishMeter, SeveralOfOnePartAreNumbered) {
+  auto pages = hpe();
+  pages[kChassis + "/1/Power"] = {{"PowerControl",
+                                   {{{"Name", "Server Power Control"}, {"PowerConsumedWatts", 300}},
+                                    {{"Name", "CPU1 Power"}, {"PowerConsumedWatts", 70}},
+                                    {{"Name", "CPU2 Power"}, {"PowerConsumedWatts", 60}},
+                                    {{"Name", "GPU Power"}, {"PowerConsumedWatts", 90}}}}};
+  Service service(pages);
+  const auto meter = only_meter(service.open());
+  ASSERT_TRUE(meter);
+  std::vector<std::string> domains;
+  for (const Channel& channel : meter->channels()) domains.push_back(channel.domain);
+  EXPECT_EQ(domains, (std::vector<std::string>{"node", "processors0", "processors1", "accelerators"}));
+}
+
+TEST(RedfishMeter, IsNotAskedAgainSoonerThanItBears) {
+  Service service(hpe());
+  const auto meter = only_meter(service.open_slow());
+  ASSERT_TRUE(meter);
+  EXPECT_EQ(meter->poll_period_s(), 2);
+  {
+    const std::lock_guard lock(service.mutex);
+    service.asked.clear();
+    service.status = 500;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const Reading reading = checked_read(*meter, 3)[0];
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  EXPECT_NE(reading.reason.find("500"), std::string::npos) << reading.reason;
+  EXPECT_GE(took.count(), 1.5) << "2 s after it was opened";
+  const std::lock_guard lock(service.mutex);
+  EXPECT_EQ(service.asked.size(), 1u) << "a second try would come too soon";
 }
 
 TEST(RedfishMeter, ContainedChassisIsNoSecondNode) {
