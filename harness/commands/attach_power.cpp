@@ -20,6 +20,7 @@
 #include "harness/program.h"
 #include "harness/record/record_file.h"
 #include "harness/run/power_rows.h"
+#include "meters/power/hours_off.h"
 #include "meters/power/power_log.h"
 
 namespace mlpwatt {
@@ -32,9 +33,6 @@ struct Options {
   bool instant = false, replace = false;
   bool lag_given = false, accuracy_given = false, json = false;
 };
-
-/// Readings farther from a run than this many periods say nothing about it.
-constexpr double kMarginPeriods = 12;
 
 std::string short_name(const std::string& host) { return host.substr(0, host.find('.')); }
 
@@ -101,7 +99,7 @@ RunTimes times_of(const Row& run) {
 
 Series series_of(const Options& options, const NodeLog& log, const RunTimes& times) {
   Series series{options.name, log.channel, log.channel.update_period_s, {}, {}};
-  const double margin_s = kMarginPeriods * log.channel.update_period_s + log.channel.lag_s;
+  const double margin_s = kLogMarginPeriods * log.channel.update_period_s + log.channel.lag_s;
   double from_s = times.window.begin_s - margin_s, to_s = times.window.end_s + margin_s;
   for (const Interval& idle : times.idle) {
     from_s = std::min(from_s, idle.begin_s - log.channel.update_period_s);
@@ -144,104 +142,6 @@ ChannelEnergy energy_of(const Options& options, const NodeLog& log, const Series
   if (options.idle_w >= 0) energy.idle = {options.idle_w, 0, 0};
   energy.net = without_idle(energy.gross, energy.idle, series.channel);
   return energy;
-}
-
-/// A time of load by the wall clock: runs that followed each other closely, with their warm-ups.
-struct Load {
-  const NodeLog* log = nullptr;
-  double begin_s = 0, end_s = 0;
-  double margin_s() const { return kMarginPeriods * log->channel.update_period_s; }
-};
-
-/// Powers in the log while the load went on, and as far as the margin before and after it, had the log been
-/// stamped `shift_s` late.
-struct LoadPowers {
-  std::vector<double> during, before, after;
-
-  LoadPowers(const Load& load, double shift_s) {
-    const auto& lines = load.log->lines;
-    const double later_s = shift_s + load.log->channel.lag_s, period_s = load.log->channel.update_period_s;
-    const auto first =
-        std::lower_bound(lines.begin(), lines.end(), load.begin_s - load.margin_s() + later_s,
-                         [](const LoggedPower& each, double wall_s) { return each.wall_s < wall_s; });
-    for (auto at = first; at != lines.end(); ++at) {
-      const LoggedPower& line = *at;
-      const double t = line.wall_s - later_s;  // the power is that of the period before it
-      if (t > load.end_s + load.margin_s()) break;
-      if (!line.watts) continue;
-      if (t <= load.begin_s) before.push_back(*line.watts);
-      if (t - period_s >= load.begin_s && t <= load.end_s) during.push_back(*line.watts);
-      if (t - period_s >= load.end_s) after.push_back(*line.watts);
-    }
-  }
-
-  /// By three standard errors of its mean: cannot be told from idle where it is not.
-  bool above_idle() const {
-    std::vector<double> idle = before;
-    idle.insert(idle.end(), after.begin(), after.end());
-    if (during.size() < kFewest || idle.size() < kFewest) return false;
-    const auto [load_w, load_u] = mean(during);
-    const auto [idle_w, idle_u] = mean(idle);
-    return load_w - idle_w > 3 * std::hypot(load_u, idle_u);
-  }
-  /// Most of it above most of what is on either side: other people's load has its edges elsewhere.
-  bool rises_and_falls() const {
-    if (during.size() < kFewest || before.size() < kFewest || after.size() < kFewest) return false;
-    return quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
-  }
-
- private:
-  static constexpr std::size_t kFewest = 5;
-
-  /// With its standard error.
-  static std::pair<double, double> mean(const std::vector<double>& values) {
-    const double n = static_cast<double>(values.size());
-    double sum = 0, squares = 0;
-    for (const double value : values) sum += value;
-    for (const double value : values) squares += (value - sum / n) * (value - sum / n);
-    return {sum / n, std::sqrt(squares / (n - 1) / n)};
-  }
-  static double quartile(std::vector<double> values, std::size_t which) {
-    const auto place = values.begin() + static_cast<std::ptrdiff_t>(which * (values.size() - 1) / 4);
-    std::nth_element(values.begin(), place, values.end());
-    return *place;
-  }
-};
-
-/// Those closer together than the margin are one, so that no other load is in it.
-std::vector<Load> joined(std::vector<Load> loads) {
-  std::sort(loads.begin(), loads.end(), [](const Load& a, const Load& b) {
-    return std::pair(a.log, a.begin_s) < std::pair(b.log, b.begin_s);
-  });
-  std::vector<Load> all;
-  for (const Load& load : loads)
-    if (!all.empty() && all.back().log == load.log && load.begin_s - all.back().end_s < load.margin_s())
-      all.back().end_s = std::max(all.back().end_s, load.end_s);
-    else
-      all.push_back(load);
-  return all;
-}
-
-/// Hours, if any, by which the log's stamps seem to be off: no load stands out where it was, and all do where
-/// one single other whole hour puts them.
-std::optional<int> hours_off(const std::vector<Load>& loads) {
-  constexpr int kMost = 14;  // zones go from -12 to +14 h
-  const auto any = [&](double shift_s) {
-    return std::any_of(loads.begin(), loads.end(),
-                       [&](const Load& load) { return LoadPowers(load, shift_s).above_idle(); });
-  };
-  const auto all = [&](double shift_s) {
-    return std::all_of(loads.begin(), loads.end(),
-                       [&](const Load& load) { return LoadPowers(load, shift_s).rises_and_falls(); });
-  };
-  if (loads.empty() || any(0)) return std::nullopt;
-  std::optional<int> found;
-  for (int hours = -kMost; hours <= kMost; ++hours) {
-    if (hours == 0 || !all(3600.0 * hours)) continue;
-    if (found) return std::nullopt;
-    found = hours;
-  }
-  return found;
 }
 
 /// Everything a file holds, with the log's rows added run by run.
@@ -288,7 +188,7 @@ class Attachment {
 
   /// One line for the person, where the log's stamps seem to be another zone's; else "".
   std::string warning() const {
-    const std::optional<int> hours = hours_off(joined(loads_));
+    const std::optional<int> hours = hours_off(loads_);
     if (!hours) return "";
     return fmt::format(
         "{} does not show the run(s) where they were, but all of them {} h {}: are its stamps local times "
@@ -364,8 +264,8 @@ class Attachment {
     }
     add_up(run);
     ++attached;
-    loads_.push_back(
-        {&log, times.busy.begin_s + times.wall_offset_s, times.busy.end_s + times.wall_offset_s});
+    loads_.push_back({&log.lines, log.channel.update_period_s, log.channel.lag_s,
+                      times.busy.begin_s + times.wall_offset_s, times.busy.end_s + times.wall_offset_s});
     if (energy.gross.flags == 0) return;
     ++flagged;
     if (first_flag.empty())
@@ -418,7 +318,7 @@ class Attachment {
   const Options& options_;
   std::vector<Row> runs_, meters_, energies_, samples_;
   std::map<std::string, NodeLog> logs_;
-  std::vector<Load> loads_;  ///< what was attached
+  std::vector<LoggedLoad> loads_;  ///< what was attached
 };
 
 int attach_power(const Options& options, Context& context) {

@@ -3,18 +3,11 @@
 #include <cmath>
 #include <cstdio>
 
+#include "meters/power/timezone.h"
+
 namespace mlpwatt {
 
 namespace {
-
-/// Days since 1970-01-01 of a civil date (Hinnant's chrono-compatible algorithm).
-long days_from_civil(int year, int month, int day) {
-  year -= month <= 2;
-  const long era = (year >= 0 ? year : year - 399) / 400;
-  const unsigned of_era = static_cast<unsigned>(year - era * 400);
-  const unsigned of_year = static_cast<unsigned>((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1);
-  return era * 146097 + static_cast<long>(of_era * 365 + of_era / 4 - of_era / 100 + of_year) - 719468;
-}
 
 struct Civil {
   int year = 0;
@@ -32,7 +25,7 @@ std::optional<Civil> parse(const std::string& text) {
   Civil civil;
   civil.year = year;
   civil.local_s =
-      86400.0 * static_cast<double>(days_from_civil(year, month, day)) + 3600 * hour + 60 * minute + second;
+      86400.0 * static_cast<double>(days_since_1970(year, month, day)) + 3600 * hour + 60 * minute + second;
   const std::string zone = text.substr(static_cast<std::size_t>(used));
   int zone_hours = 0, zone_minutes = 0;
   if (zone.empty() || zone == "Z" || zone == "z") return civil;
@@ -43,7 +36,7 @@ std::optional<Civil> parse(const std::string& text) {
 
 /// The n-th Sunday of a month, in days since 1970.
 long sunday(int year, int month, int n) {
-  const long first = days_from_civil(year, month, 1);
+  const long first = days_since_1970(year, month, 1);
   const long weekday = (first + 4) % 7;  // 1970-01-01 was a Thursday; 0 = Sunday
   return first + (7 - weekday) % 7 + 7 * (n - 1);
 }
