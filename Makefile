@@ -251,16 +251,18 @@ peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
 compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
 	@status=0; $(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS) || status=$$?; $(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS) || status=$$?; exit $$status
 
-# Five datasets, three shapes, sizes of every second octave, three depths: enough runs of each kernel to price its terms.
+# Five datasets (times do not depend on their values: stand-ins will do), three shapes, every third octave, two depths: enough runs of
+# each kernel to price its terms.
 MODEL          ?= results/$(HOST)-model.h5
-MODEL_NETWORKS := ^cpu/mlp_train/(banana|wine_quality_white|adult|connect_4|mnist)/(rectangle|trapezoid|wide_first_4x)/(256|1024|4096|16384|65536|262144|1048576|4194304|16777216)/(3|6|10)$$
-MODEL_RUN       = $(MLPWATT) run --out $(MODEL) --filter '$(MODEL_NETWORKS)' --threads 1 --window-s 0.05
-verify-model: build ## fit both kernels and a smaller batch here, then hold what the model says of other kernels, batches and cache-unfriendly twins against runs of them (half an hour)
-	@$(MODEL_RUN) --algorithm fused $(ARGS)
-	@$(MODEL_RUN) --algorithm fused --batch 64 $(ARGS)
-	@$(MODEL_RUN) --algorithm blocked $(ARGS)
+MODEL_NETWORKS := ^cpu/mlp_train/(banana|wine_quality_white|adult|connect_4|mnist)/(rectangle|trapezoid|wide_first_4x)/(1024|8192|65536|524288|4194304)/(3|8)$$
+MODEL_RUN       = $(MLPWATT) run --out $(MODEL) --filter '$(MODEL_NETWORKS)' --threads 1 --window-s 0.05 --dataset-source auto
+verify-model: build ## fit both kernels and a smaller batch here, then hold what the model says of other kernels, batches and cache-unfriendly twins against runs of them (a quarter of an hour)
+	@test ! -e $(MODEL) || { echo "make verify-model: $(MODEL) is there already: two sittings are not one; remove it, or say MODEL=FILE" >&2; exit 2; }
+	@$(MODEL_RUN) --algorithm fused
+	@$(MODEL_RUN) --algorithm fused --batch 64
+	@$(MODEL_RUN) --algorithm blocked
 	@$(MLPWATT) fit $(MODEL) --statistic quickest
-	@results/verify_predictions.py $(MODEL) --mlpwatt $(MLPWATT)
+	@results/verify_predictions.py $(MODEL) --mlpwatt $(MLPWATT) $(ARGS)
 
 datasets: ## fetch the 13 PMLB datasets into the user cache and check their sha256
 	@harness/setup/deps.sh data

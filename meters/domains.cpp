@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <string_view>
@@ -202,6 +203,11 @@ Energy sum_of(const std::vector<ChannelEnergy>& energies, const std::vector<std:
 }  // namespace
 
 bool is_accelerator(const std::string& domain) { return part_of_node(domain).of == "accelerators"; }
+
+bool is_accelerators_alone(const TotalEnergy& total, const std::vector<ChannelEnergy>& channels) {
+  return std::all_of(total.parts.begin(), total.parts.end(),
+                     [&](std::size_t i) { return is_accelerator(channels[i].channel.domain); });
+}
 
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain) {
   const auto own = std::find_if(channels.begin(), channels.end(),

@@ -28,13 +28,16 @@ struct TotalEnergy {
   std::string meters;
 };
 
+/// Whether nothing but devices beside the processor was summed.
+bool is_accelerators_alone(const TotalEnergy& total, const std::vector<ChannelEnergy>& channels);
+
 /// The other domains of these channels that lie in `domain`: all others for the node, else those whose
 /// parent, or a parent of it, it is. In the channels' order, each once; no copies (duplicate_of), nothing of
 /// another provenance.
 std::vector<std::string> included_domains(const std::vector<Channel>& channels, const std::string& domain);
 
-/// Whether a domain is a device beside the processor (gpu:UUID, accel0 ...): its power says nothing of what the
-/// processor's kernels cost.
+/// Whether a domain is a device beside the processor (gpu:UUID, accel0 ...): its power says nothing of what
+/// the processor's kernels cost.
 bool is_accelerator(const std::string& domain);
 
 /// The channels of one provenance that no other of them contains or mirrors. Where several meters show the

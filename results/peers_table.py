@@ -62,7 +62,7 @@ def document(runs):
                        if not runs.text("algorithm")[row].startswith("plain C++")})
     target = "compare-quick" if "--quick" in runs.text("command")[ours] else "compare"
     parts = [f"Measured {runs.text('started_utc')[ours][:10]} on {runs.text('host')[ours]} with `make {target}`: turns, "
-             f"medians; {', '.join(versions)}. A dash: not found here, left out, or without that product; refused: another loss.\n"]
+             f"medians; {', '.join(versions)}. A dash: not found here, left out, or without that product; refused: another answer than ours.\n"]
     if products:
         rate = runs.number("flops_per_s")
         parts.append(table(runs, products, "matrix product, GFLOP/s", lambda row: f"{rate[row] * 1e-9:.1f}"))

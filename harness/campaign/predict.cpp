@@ -191,7 +191,9 @@ void fit(TimeModel& model, Measurer& measurer, const ProtocolOptions& protocol) 
 NodePower node_power(PowerSession& session) {
   NodePower power;
   const WindowPower seen = session.result();
-  const auto& total = seen.measured ? seen.measured : seen.modelled;
+  // as set_totals: where GPUs alone are metered, the model stands in for the processor
+  const bool elsewhere = seen.measured && is_accelerators_alone(*seen.measured, seen.channels);
+  const auto& total = seen.measured && !(elsewhere && seen.modelled) ? seen.measured : seen.modelled;
   if (!total || !std::isfinite(total->gross.mean_w())) return power;
   power.meters = total->meters;
   power.domains = total->domains;

@@ -165,9 +165,13 @@ class TrainingRecord {
                const WindowPower& power) {
     so_far(status, reason);
     if (window_.steps > 0) set_power(record_, power);
-    if (window_.steps > 0 && settings_.peaks) set_floor(record_.run, cost_, *settings_.peaks);
     set_machine_state(record_.run, looked_on.before, looked_on.after);
     set_gpu_state(record_.run, looked_on.gpus_before, looked_on.gpus_after);
+    return record_;
+  }
+
+  Record with_floor() {
+    set_floor(record_.run, cost_, *settings_.peaks);
     return record_;
   }
 
@@ -256,6 +260,8 @@ int run(Options options, Context& context) {
   const WindowPower seen = power.result();
   const auto end_as = [&](const std::string& status, const std::string& reason) {
     write(record.ended(status, reason, looking_on, seen));
+    // the peaks take a while, and may fail: the training is on the disk by then
+    if (status == "ok" && settings.peaks) write(record.with_floor());
   };
   const bool missed = end == TrainingEnd::kEpochs && options.plan.target_test_loss;
   if (end == TrainingEnd::kDiverged)

@@ -102,6 +102,7 @@ std::string Driver::read_line(double limit_s) {
 }
 
 nlohmann::json Driver::ask(const nlohmann::json& request, double limit_s) {
+  if (!usable_) throw std::runtime_error(name_ + " has ended, or owes an answer");
   usable_ = false;  // until a whole answer is there
   const std::string text = request.dump() + "\n";
   for (std::size_t sent = 0; sent < text.size();) {

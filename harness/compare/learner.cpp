@@ -98,7 +98,8 @@ class DriverLearner : public Learner {
     return {{"threads", std::to_string(threads_)}, {"algorithm", library_ + ": " + mode_}};
   }
   void open(const Lesson& lesson) override {
-    if (!driver_->usable()) start();  // what was too late or too large for one network is not so for the next
+    if (!driver_ || !driver_->usable())
+      start();  // what was too late or too large for one network is not so for the next
     driver_->ask({{"do", "open"},
                   {"folder", lesson.folder},
                   {"inputs", lesson.network.inputs},
@@ -122,7 +123,10 @@ class DriverLearner : public Learner {
     return number(driver_->ask({{"do", "run"}, {"batches", batches}, {"warm", warm}}, setting_.limit_s),
                   "seconds");
   }
-  void close() override { driver_->ask({{"do", "close"}}, setting_.limit_s); }
+  void close() override {
+    // one that owes an answer is left alone: the next open() starts another
+    if (driver_ && driver_->usable()) driver_->ask({{"do", "close"}}, setting_.limit_s);
+  }
 
  private:
   /// JSON has no NaN; Python writes one all the same and the parser refuses it, so null never means a number.

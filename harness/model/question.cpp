@@ -44,7 +44,8 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     options_.isa = isas.substr(0, isas.find(' '));
   }
   std::set<int> batches;
-  for (const TrainingRun& run : training_runs(contents_)) batches.insert(run.configuration.batch);
+  for (const TrainingRun& run : training_runs(contents_))
+    if (run.configuration.backend == "cpu") batches.insert(run.configuration.batch);
   if (!batches.empty()) least_batch_ = *batches.begin(), largest_batch_ = *batches.rbegin();
 }
 

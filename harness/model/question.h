@@ -40,7 +40,9 @@ class Question {
   const Contents& contents() const { return contents_; }
   const Hierarchy& hierarchy() const { return machine_.hierarchy; }
   /// No training run of the file has a batch as small, or as large: the terms' prices were not seen there.
-  bool extrapolates(int batch) const { return batch < least_batch_ || batch > largest_batch_; }
+  bool extrapolates(int batch) const {
+    return largest_batch_ > 0 && (batch < least_batch_ || batch > largest_batch_);
+  }
   /// "batches of 256" or "batches of 64 to 256": what the runs had.
   std::string fitted_batches() const;
   /// One line: what the answer rests on.

@@ -125,7 +125,9 @@ Verification verify(const Candidate& top, const Candidate& median, const VerifyO
     const auto has = [&](const TrainingRun& run) { return target_value(run, target) > 0; };
     return std::all_of(tops.begin(), tops.end(), has) && std::all_of(medians.begin(), medians.end(), has);
   };
-  v.target = all_have(Target::kEnergyMeasured) ? Target::kEnergyMeasured : Target::kTime;
+  // joules where a meter looked on and joules were predicted: the saving is of one kind
+  const bool joules = top.estimate.target != Target::kTime && all_have(Target::kEnergyMeasured);
+  v.target = joules ? Target::kEnergyMeasured : Target::kTime;
   for (std::size_t i = 0; i < tops.size(); ++i) {
     v.top.push_back(target_value(tops[i], v.target) / rows_per_step(top.configuration));
     v.median.push_back(target_value(medians[i], v.target) / rows_per_step(median.configuration));

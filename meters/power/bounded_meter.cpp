@@ -77,7 +77,8 @@ struct BoundedMeter::Worker {
   std::string ask(Clock::time_point until, std::vector<Reading>& got) {
     for (int attempt = 1;; ++attempt) {
       if (attempt == 1 && last_begin != Clock::time_point::min())
-        std::this_thread::sleep_until(std::min(until, last_begin + duration_of(options.least_spacing_s)));
+        if (!pause_until(std::min(until, last_begin + duration_of(options.least_spacing_s))))
+          return "stopped";
       const Clock::time_point begin = last_begin = Clock::now();
       const double left_s = seconds(until - begin);
       if (left_s <= 0)
@@ -100,8 +101,14 @@ struct BoundedMeter::Worker {
       }
       const double pause_s = options.back_off_s * std::exp2(attempt - 1);
       if (attempt >= options.attempts || Clock::now() + duration_of(pause_s) >= until) return problem;
-      std::this_thread::sleep_for(duration_of(pause_s));
+      if (!pause_until(Clock::now() + duration_of(pause_s))) return problem;
     }
+  }
+
+  /// @return false when the meter is closed meanwhile: nothing is asked any more
+  bool pause_until(Clock::time_point when) {
+    std::unique_lock lock(mutex);
+    return !changed.wait_until(lock, when, [&] { return stopping; });
   }
 };
 

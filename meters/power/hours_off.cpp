@@ -31,19 +31,22 @@ struct LoadPowers {
     }
   }
 
-  /// By three standard errors of its mean: cannot be told from idle where it is not.
-  bool above_idle() const {
+  /// By so many standard errors of its mean: cannot be told from idle where it is not.
+  bool above_idle(double errors = 3) const {
     std::vector<double> idle = before;
     idle.insert(idle.end(), after.begin(), after.end());
     if (during.size() < kFewest || idle.size() < kFewest) return false;
     const auto [load_w, load_u] = mean(during);
     const auto [idle_w, idle_u] = mean(idle);
-    return load_w - idle_w > 3 * std::hypot(load_u, idle_u);
+    return load_w - idle_w > errors * std::hypot(load_u, idle_u);
   }
   /// Most of it above most of what is on either side: other people's load has its edges elsewhere.
   bool rises_and_falls() const {
     if (during.size() < kFewest || before.size() < kFewest || after.size() < kFewest) return false;
-    return quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
+    // of exchangeable noise, at one of 28 hours, once in many thousand logs
+    constexpr std::size_t kFewestDuring = 10;
+    return during.size() >= kFewestDuring && above_idle(5) &&
+           quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
   }
 
  private:

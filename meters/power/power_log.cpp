@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -228,6 +230,17 @@ std::vector<DoubtfulTime> contradictions(const std::string& path, const PowerLog
   return all;
 }
 
+/// The first line of each stamp gets the mean power of all that have it.
+void average_equal_stamps(std::vector<LoggedPower>& lines) {
+  for (std::size_t first = 0, next = 0; first < lines.size(); first = next) {
+    double sum_w = 0;
+    int readings = 0;
+    for (next = first; next < lines.size() && lines[next].wall_s == lines[first].wall_s; ++next)
+      if (lines[next].watts) sum_w += *lines[next].watts, ++readings;
+    if (readings > 0) lines[first].watts = sum_w / readings;
+  }
+}
+
 }  // namespace
 
 PowerLog read_power_log(const std::string& path, const PowerLogFormat& format) {
@@ -259,7 +272,12 @@ PowerLog read_power_log(const std::string& path, const PowerLogFormat& format) {
                    [](const LoggedPower& a, const LoggedPower& b) { return a.wall_s < b.wall_s; });
   log.period_s = median_step_s(lines);
   std::vector<DoubtfulTime> doubled = contradictions(path, log);
-  std::move(doubled.begin(), doubled.end(), std::back_inserter(log.doubtful));
+  // Where it is the rule, stamps are coarser than the lines come: each then stands for the mean of its lines.
+  constexpr std::size_t kRare = 20, kFew = 10;
+  if (doubled.size() > kFew && doubled.size() * kRare > lines.size())
+    average_equal_stamps(lines);
+  else
+    std::move(doubled.begin(), doubled.end(), std::back_inserter(log.doubtful));
   lines.erase(std::unique(lines.begin(), lines.end(),
                           [](const LoggedPower& a, const LoggedPower& b) { return a.wall_s == b.wall_s; }),
               lines.end());

@@ -57,8 +57,10 @@ struct DoubtfulTime {
 };
 
 struct PowerLog {
-  std::vector<LoggedPower> lines;  ///< ordered by time; equal stamps once, the first in the file
-  double period_s = 0;             ///< 0 = not even two lines
+  /// Ordered by time; equal stamps once: the first in the file, or the mean where most stamps come
+  /// repeatedly.
+  std::vector<LoggedPower> lines;
+  double period_s = 0;  ///< 0 = not even two lines
   /// Where a stamp has two powers, and what lies on both sides of a step back of the logger's clock: either
   /// is off by it. A step forward looks like a gap, and is one.
   std::vector<DoubtfulTime> doubtful;

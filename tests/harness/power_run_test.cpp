@@ -221,6 +221,7 @@ nlohmann::json no_instruments(const Tree& empty) {
           {"hwmon", nothing},
           {"pm_counters", nothing},
           {"battery", nothing},
+          {"slurm", {{"command", {"/bin/false"}}}},
           {"ipmi", {{"device", empty.path("ipmi0")}}},
           {"nvml", {{"library", empty.path("libnvidia-ml.so.1")}}}};
 }

@@ -92,6 +92,8 @@ def answer(message, state):
         return {}
     trainer = state.get("trainer")
     if action == "prove":
+        if WRONG == "is_late" and message["batches"]:
+            time.sleep(6)
         trainer.restart()
         if WRONG != "does_not_learn":
             for batch in message["batches"]:

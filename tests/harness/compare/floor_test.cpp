@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "harness/compare/processors.h"
 
@@ -50,20 +51,31 @@ TEST(Floor, EveryRunOfTheProcessorHasOneButItsProbes) {
   Cost cost;
   cost.multiplies = cost.adds = 50'000;
   cost.compulsory_read_bytes = 200, cost.compulsory_write_bytes = 100;
-  const auto of = [&](const std::string& backend, const std::string& family) {
+  const auto row_of = [&](const std::string& backend, const std::string& family) {
     Row row(runs_table());
     row.set("backend", backend);
     row.set("family", backend + "/" + family);
     row.set("threads", 1);
     row.set("step_s", 1.0);
     set_floor(row, cost, peaks);
-    EXPECT_EQ(std::isnan(row.real("floor_s")), std::isnan(row.real("floor_ratio")));
-    return row.real("floor_s") * row.real("floor_ratio");
+    return row;
   };
-  for (const char* family : {"gemm", "mlp_train", "train", "gemm_twin"})
-    EXPECT_NEAR(of("cpu", family), 1, 1e-12) << family;  // the time it has
-  for (const char* family : {"fma", "stream", "chase"}) EXPECT_TRUE(std::isnan(of("cpu", family))) << family;
-  EXPECT_TRUE(std::isnan(of("gpu", "mlp_train"))) << "the peaks are the processor's";
+  const auto least_s = [&](std::int64_t footprint) {
+    return floor_s(cost, footprint, peaks.of(1, footprint));
+  };
+  for (const auto& [family, footprint] :
+       {std::pair{"gemm", 300}, {"gemm_twin", 300}, {"mlp_train", 200}, {"train", 200}}) {
+    const Row row = row_of("cpu", family);
+    EXPECT_DOUBLE_EQ(row.real("floor_s"), least_s(footprint)) << family;
+    EXPECT_DOUBLE_EQ(row.real("floor_ratio"), 1 / row.real("floor_s")) << family;
+  }
+  for (const auto& [backend, family] : {std::pair{"cpu", "fma"},
+                                        {"cpu", "stream"},
+                                        {"cpu", "chase"},
+                                        {"gpu", "mlp_train"}}) {  // the peaks are the processor's
+    const Row row = row_of(backend, family);
+    EXPECT_TRUE(std::isnan(row.real("floor_s")) && std::isnan(row.real("floor_ratio"))) << backend << family;
+  }
   EXPECT_EQ(footprint_bytes("cpu/gemm", cost), 300);
   EXPECT_EQ(footprint_bytes("cpu/mlp_train", cost), 200) << "weights are written where they were read";
 }

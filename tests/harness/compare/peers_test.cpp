@@ -326,6 +326,22 @@ TEST(Learners, ADriverThatDiedIsBackForTheNextNetwork) {
   }
 }
 
+TEST(Learners, ALateAnswerIsNobodyElses) {
+  const DriverFolder folder({"is_late"});
+  TemporaryFolder scratch;
+  const DriverSetting setting{kPython, folder.path(), "cpu", scratch.path(), 4};
+  Lesson lesson = lesson_on(dataset_info("wine_quality_white"), {3, 7}, false, scratch.path());
+  lesson.batch = 8;
+  write_lesson(lesson);
+  const auto learner = make_driver_learner("is_late", setting, 1);
+  learner->open(lesson);
+  EXPECT_THROW(learner->loss_after({0}, 1), std::runtime_error) << "it takes 6 s, 4 are allowed";
+  learner->close();
+  learner->open(lesson);
+  EXPECT_GT(learner->loss_after({}, 1), 0) << "of this request";
+  EXPECT_GT(learner->run_s({0, 1}, 1), 0);
+}
+
 /// The real drivers, where `make peers` has been run: each learns what ours learns, on every task.
 TEST(SoakPeers, RealDriversAgreeWithOurs) {
   const char *given = std::getenv("MLPWATT_PEERS"), *home = std::getenv("HOME");

@@ -4,15 +4,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
+#include <cmath>
 #include <cstdlib>
 #include <initializer_list>
 #include <optional>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "meters/energy.h"
+#include "meters/power/hours_off.h"
 #include "meters/power/power_log.h"
 #include "meters/sampler.h"
 #include "tests/meters/trees.h"
@@ -103,6 +108,29 @@ TEST(PowerLogClock, OneStampWithTwoPowersIsInDoubtAround) {
   EXPECT_THAT(log.doubtful[0].reason,
               HasSubstr("log.csv, lines 100 and 101: 299 W and 17 W at the same time"));
   EXPECT_EQ(log.lines[99].watts, 299) << "the first";
+}
+
+TEST(PowerLogClock, StampsCoarserThanTheLinesStandForTheirMean) {
+  std::string text;  // five lines a second, stamped by the second
+  for (int i = 0; i < 100; ++i) text += fmt::format("{},n1,{}\n", 1000 + i / 5, 200 + i % 5);
+  const PowerLog log = log_of(text);
+  EXPECT_TRUE(log.doubtful.empty()) << log.doubtful[0].reason;
+  ASSERT_EQ(log.lines.size(), 20u);
+  for (const LoggedPower& line : log.lines) EXPECT_DOUBLE_EQ(line.watts.value(), 202);
+}
+
+TEST(HoursOff, NoiseIsNoOtherZone) {
+  int found = 0;
+  constexpr int kLogs = 300;
+  for (unsigned seed = 1; seed <= kLogs; ++seed) {
+    std::mt19937_64 generator(seed);
+    std::normal_distribution<double> noise(200, 10);
+    std::vector<LoggedPower> lines;
+    for (double t = 0; t < 40 * 3600; t += 60) lines.push_back({t, noise(generator), "", 0});
+    for (const double minutes : {6.0, 12.0, 30.0})
+      found += hours_off({{&lines, 60, 0, 72000, 72000 + 60 * minutes}}).has_value();
+  }
+  EXPECT_LE(found, 2) << "of " << 3 * kLogs;
 }
 
 // ---- zones ------------------------------------------------------------------------------------
