@@ -213,23 +213,40 @@ TEST(Makefile, DatasetsMakesSureOfTheToolsThatFetch) {
   EXPECT_LT(tools, commands.find("harness/setup/datasets.sh"));
 }
 
-TEST(Makefile, GemmRunsOnOneCoreAndOnAllUnlessToldHowMany) {
-  const auto runs = [](const std::string& arguments) {
-    const std::string commands = make("-n gemm OUT=x.h5 " + arguments).out;
-    std::vector<std::string> found;
-    std::istringstream lines(commands);
-    for (std::string line; std::getline(lines, line);)
-      if (line.find("mlpwatt run --out x.h5") != std::string::npos) found.push_back(line);
-    return found;
-  };
-  const std::vector<std::string> both = runs("");
-  ASSERT_EQ(both.size(), 2u);
-  EXPECT_THAT(both[0],
-              AllOf(HasSubstr("--threads 1"), HasSubstr("gemm/nn/1024x1024x1024$)'"), HasSubstr("fma")));
-  EXPECT_THAT(both[1], AllOf(Not(HasSubstr("--threads")), HasSubstr("--suite")));
-  const std::vector<std::string> told = runs("ARGS='--threads 2'");
-  ASSERT_EQ(told.size(), 1u);
-  EXPECT_THAT(told[0], AllOf(HasSubstr("--suite"), HasSubstr("--threads 2")));
+TEST(Makefile, ProductsAndStepsRunOnOneCoreAndOnAllUnlessToldHowMany) {
+  for (const std::string target : {"gemm", "mlp"}) {
+    const auto runs = [&](const std::string& arguments) {
+      const std::string commands = make("-n " + target + " OUT=x.h5 " + arguments).out;
+      std::vector<std::string> found;
+      std::istringstream lines(commands);
+      for (std::string line; std::getline(lines, line);)
+        if (line.find("mlpwatt run --out x.h5") != std::string::npos) found.push_back(line);
+      return found;
+    };
+    const std::vector<std::string> both = runs("");
+    ASSERT_EQ(both.size(), 2u) << target;
+    for (const std::string& command : both)
+      EXPECT_THAT(command, AllOf(HasSubstr("--suite"), HasSubstr("fma"), HasSubstr(target)));
+    EXPECT_THAT(both[0], HasSubstr("--threads 1"));
+    EXPECT_THAT(both[1], Not(HasSubstr("--threads")));
+    const std::vector<std::string> told = runs("ARGS='--threads 2'");
+    ASSERT_EQ(told.size(), 1u) << target;
+    EXPECT_THAT(told[0], AllOf(HasSubstr("--suite"), HasSubstr("--threads 2")));
+  }
+}
+
+TEST(Makefile, APeerThatIsRefusedStopsNothing) {
+  for (const std::string target : {"compare", "compare-quick"}) {
+    // a program that refuses whatever it is asked: both halves are run, and the target fails
+    const auto outcome =
+        make(target + " MLPWATT='echo asked; false' build/mlpwatt= OUT=x.h5 -o build -o " + "build/mlpwatt");
+    EXPECT_NE(outcome.status, 0) << outcome.out;
+    std::size_t asked = 0;
+    for (std::size_t at = outcome.out.find("asked"); at != std::string::npos;
+         at = outcome.out.find("asked", at + 1))
+      ++asked;
+    EXPECT_EQ(asked, 2u) << outcome.out;
+  }
 }
 
 }  // namespace
