@@ -238,8 +238,7 @@ TEST(Makefile, ProductsAndStepsRunOnOneCoreAndOnAllUnlessToldHowMany) {
 TEST(Makefile, APeerThatIsRefusedStopsNothing) {
   for (const std::string target : {"compare", "compare-quick"}) {
     // a program that refuses whatever it is asked: both halves are run, and the target fails
-    const auto outcome =
-        make(target + " MLPWATT='echo asked; false' build/mlpwatt= OUT=x.h5 -o build -o " + "build/mlpwatt");
+    const Shell outcome = make("-o build MLPWATT='echo asked; false' OUT=x.h5 " + target);
     EXPECT_NE(outcome.status, 0) << outcome.out;
     std::size_t asked = 0;
     for (std::size_t at = outcome.out.find("asked"); at != std::string::npos;
