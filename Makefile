@@ -242,14 +242,15 @@ peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPW
 	@harness/setup/deps.sh peer
 	@harness/setup/peers.sh
 # A peer that is refused fails the target; what comes after it is still measured.
+both = @status=0; $1 || status=$$?; $2 || status=$$?; exit $$status
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
-	@status=0; $(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS) || status=$$?; $(MLPWATT) compare-peers --out $(OUT) $(ARGS) || status=$$?; exit $$status
+	$(call both,$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS),$(MLPWATT) compare-peers --out $(OUT) $(ARGS))
 compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid
-	@status=0; $(MLPWATT) compare-cublas --out $(OUT) $(ARGS) || status=$$?; MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS) || status=$$?; exit $$status
+	$(call both,$(MLPWATT) compare-cublas --out $(OUT) $(ARGS),MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS))
 peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
 	@PEERS_WANTED=results/peers/requirements-gpu.txt harness/setup/peers.sh $(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu)
 compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)
-	@status=0; $(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS) || status=$$?; $(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS) || status=$$?; exit $$status
+	$(call both,$(MLPWATT) compare-peers --quick --threads 1 --only gemm --out $(OUT) $(ARGS),$(MLPWATT) compare-peers --quick --out $(OUT) $(ARGS))
 
 # Five datasets (times do not depend on their values: stand-ins will do), three shapes, every third octave, two depths: enough runs of
 # each kernel to price its terms.

@@ -52,9 +52,7 @@ class OurLearner : public Learner {
     trainer_ = backend_.make_trainer(lesson.network, *lesson.data, options, lesson.adam);
   }
   double loss_after(const std::vector<int>& batches, int evaluate) override {
-    trainer_.engine->set_parameters(lesson_->initial);
-    if (!batches.empty()) trainer_.engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
-    return trainer_.engine->train(&evaluate, 1);  // the loss before that step
+    return loss_of(*trainer_.engine, batches, evaluate);
   }
   double run_s(const std::vector<int>& batches, std::int64_t warm) override {
     Clock& clock = system_clock();
@@ -66,10 +64,7 @@ class OurLearner : public Learner {
   double loss_after_on_corrected_root(const std::vector<int>& batches, int evaluate) override {
     reference::Adam adam = lesson_->adam;
     adam.epsilon_on_corrected_root = true;
-    const std::unique_ptr<MlpEngine> engine = trainer_.same(*lesson_->data, lesson_->batch, adam);
-    engine->set_parameters(lesson_->initial);
-    engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
-    return engine->train(&evaluate, 1);
+    return loss_of(*trainer_.same(*lesson_->data, lesson_->batch, adam), batches, evaluate);
   }
   std::optional<Check> check() override {
     return check_trainer(trainer_, lesson_->network, *lesson_->data, lesson_->batch, lesson_->adam,
@@ -78,6 +73,12 @@ class OurLearner : public Learner {
   void close() override { trainer_.engine.reset(); }
 
  private:
+  double loss_of(MlpEngine& engine, const std::vector<int>& batches, int evaluate) const {
+    engine.set_parameters(lesson_->initial);
+    if (!batches.empty()) engine.train(batches.data(), static_cast<std::int64_t>(batches.size()));
+    return engine.train(&evaluate, 1);  // the loss before that step
+  }
+
   const Backend& backend_;
   RunOptions options_;
   const Lesson* lesson_ = nullptr;  ///< of the last open()

@@ -21,7 +21,7 @@ const std::vector<std::int64_t>& advised_sizes() {
 std::vector<std::string> datasets_of(const Contents& contents, int most) {
   std::map<std::string, int> runs;
   for (const Row& row : contents.rows(runs_table()))
-    if (row.text("family").ends_with("mlp_train") && row.text("status") == "ok") ++runs[row.text("dataset")];
+    if (is_training_step(row)) ++runs[row.text("dataset")];
   std::vector<std::pair<int, std::string>> order;
   for (const auto& [name, count] : runs) order.emplace_back(-count, name);
   std::sort(order.begin(), order.end());

@@ -7,7 +7,6 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <filesystem>
-#include <set>
 
 #include "cpu/mlp/engine.h"
 #include "harness/program.h"
@@ -43,10 +42,12 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     const std::string& isas = fitted.text("isas");
     options_.isa = isas.substr(0, isas.find(' '));
   }
-  std::set<int> batches;
-  for (const TrainingRun& run : training_runs(contents_))
-    if (run.configuration.backend == "cpu") batches.insert(run.configuration.batch);
-  if (!batches.empty()) least_batch_ = *batches.begin(), largest_batch_ = *batches.rbegin();
+  for (const Row& run : contents_.rows(runs_table())) {
+    if (run.text("backend") != "cpu" || !is_training_step(run)) continue;
+    const int batch = batch_of(run);
+    least_batch_ = largest_batch_ == 0 ? batch : std::min(least_batch_, batch);
+    largest_batch_ = std::max(largest_batch_, batch);
+  }
 }
 
 std::string Question::fitted_batches() const {

@@ -217,6 +217,18 @@ Hierarchy hierarchy_of(const Row& machine) {
   return hierarchy;
 }
 
+bool is_training_step(const Row& run) {
+  return run.text("family").ends_with("mlp_train") && run.text("status") == "ok";
+}
+
+int batch_of(const Row& run) {
+  if (run.integer("batch") != kAbsentInteger) return static_cast<int>(run.integer("batch"));
+  const std::string& command = run.text("command");
+  const std::size_t at = command.find("--batch");
+  return at == std::string::npos ? Configuration{}.batch
+                                 : std::atoi(command.c_str() + command.find_first_of("0123456789", at));
+}
+
 Configuration configuration_of(const Row& run) {
   Configuration c;
   c.backend = run.text("backend");
@@ -227,10 +239,7 @@ Configuration configuration_of(const Row& run) {
   if (c.dataset.empty() || c.shape.empty()) throw std::invalid_argument("not a training step");
   c.size = run.integer("size");
   c.depth = static_cast<int>(run.integer("depth"));
-  if (run.integer("batch") != kAbsentInteger)
-    c.batch = static_cast<int>(run.integer("batch"));
-  else if (const std::size_t at = run.text("command").find("--batch"); at != std::string::npos)
-    c.batch = std::atoi(run.text("command").c_str() + run.text("command").find_first_of("0123456789", at));
+  c.batch = batch_of(run);
   if (run.integer("threads") != kAbsentInteger) c.threads = static_cast<int>(run.integer("threads"));
   const DatasetInfo& info = dataset_info(c.dataset);
   c.dataset_rows = info.observations;

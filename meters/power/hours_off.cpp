@@ -42,11 +42,10 @@ struct LoadPowers {
   }
   /// Most of it above most of what is on either side: other people's load has its edges elsewhere.
   bool rises_and_falls() const {
-    if (during.size() < kFewest || before.size() < kFewest || after.size() < kFewest) return false;
     // of exchangeable noise, at one of 28 hours, once in many thousand logs
     constexpr std::size_t kFewestDuring = 10;
-    return during.size() >= kFewestDuring && above_idle(5) &&
-           quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
+    if (during.size() < kFewestDuring || before.size() < kFewest || after.size() < kFewest) return false;
+    return above_idle(5) && quartile(during, 1) > std::max(quartile(before, 3), quartile(after, 3));
   }
 
  private:

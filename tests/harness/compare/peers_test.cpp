@@ -310,16 +310,24 @@ TEST(Learners, OursProvesTheOtherFormOfAdamToo) {
   EXPECT_FALSE(make_driver_learner("honest", setting, 1)->epsilon_on_corrected_root());
 }
 
-TEST(Learners, ADriverThatDiedIsBackForTheNextNetwork) {
-  const DriverFolder folder({"dies_in_its_turn"});
+/// A fake driver with a small lesson to learn.
+struct TaughtDriver {
+  TaughtDriver(const std::string& name, double limit_s) : folder({name}) {
+    lesson.batch = 8;
+    write_lesson(lesson);
+    learner = make_driver_learner(name, {kPython, folder.path(), "cpu", scratch.path(), limit_s}, 1);
+  }
+  DriverFolder folder;
   TemporaryFolder scratch;
-  const DriverSetting setting{kPython, folder.path(), "cpu", scratch.path(), 20};
   Lesson lesson = lesson_on(dataset_info("wine_quality_white"), {3, 7}, false, scratch.path());
-  lesson.batch = 8;
-  write_lesson(lesson);
-  const auto learner = make_driver_learner("dies_in_its_turn", setting, 1);
+  std::unique_ptr<Learner> learner;
+};
+
+TEST(Learners, ADriverThatDiedIsBackForTheNextNetwork) {
+  const TaughtDriver taught("dies_in_its_turn", 20);
+  Learner* const learner = taught.learner.get();
   for (int network = 0; network < 2; ++network) {
-    learner->open(lesson);
+    learner->open(taught.lesson);
     EXPECT_GT(learner->loss_after({0}, 1), 0);
     EXPECT_THROW(learner->run_s({0, 1}, 1), std::runtime_error);
     EXPECT_THROW(learner->loss_after({0}, 1), std::runtime_error) << "it has no network now";
@@ -327,17 +335,12 @@ TEST(Learners, ADriverThatDiedIsBackForTheNextNetwork) {
 }
 
 TEST(Learners, ALateAnswerIsNobodyElses) {
-  const DriverFolder folder({"is_late"});
-  TemporaryFolder scratch;
-  const DriverSetting setting{kPython, folder.path(), "cpu", scratch.path(), 4};
-  Lesson lesson = lesson_on(dataset_info("wine_quality_white"), {3, 7}, false, scratch.path());
-  lesson.batch = 8;
-  write_lesson(lesson);
-  const auto learner = make_driver_learner("is_late", setting, 1);
-  learner->open(lesson);
+  const TaughtDriver taught("is_late", 4);
+  Learner* const learner = taught.learner.get();
+  learner->open(taught.lesson);
   EXPECT_THROW(learner->loss_after({0}, 1), std::runtime_error) << "it takes 6 s, 4 are allowed";
   learner->close();
-  learner->open(lesson);
+  learner->open(taught.lesson);
   EXPECT_GT(learner->loss_after({}, 1), 0) << "of this request";
   EXPECT_GT(learner->run_s({0, 1}, 1), 0);
 }

@@ -350,59 +350,72 @@ TEST(Hwmon, SensorsOfUnknownChipsAreNotSummed) {
 
 // ---- pm_counters ------------------------------------------------------------------------------
 
+/// A Cray's counters in a tree of their own, and the meter that reads them.
+class CrayNode {
+ public:
+  CrayNode() {
+    write("energy", "12345 J");
+    write("freshness", "7");
+    write("startup", "100");
+  }
+  void write(const std::string& file, const std::string& text) const { tree_.write(kAt + file, text); }
+  void remove(const std::string& file) const { tree_.remove(kAt + file); }
+  std::unique_ptr<Meter> open() const {
+    MeterProbe probe = open_meter("pm_counters", {{"root", tree_.root()}});
+    EXPECT_EQ(probe.meters.size(), 1u) << probe.detail;
+    return probe.meters.empty() ? nullptr : std::move(probe.meters[0]);
+  }
+
+ private:
+  const std::string kAt = "sys/cray/pm_counters/";
+  const Tree tree_;
+};
+
 TEST(PmCounters, OneScanPerReadAndAReasonWhenTheyBeginAnew) {
-  const Tree tree;
-  const std::string at = "sys/cray/pm_counters/";
-  tree.write(at + "energy", "12345 J");
-  tree.write(at + "freshness", "7");
-  tree.write(at + "startup", "100");
-  tree.write(at + "raw_scan_hz", "10");
-  tree.write(at + "accel0_energy", "99 J");
-  MeterProbe probe = open_meter("pm_counters", {{"root", tree.root()}});
-  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
-  Meter& meter = *probe.meters[0];
+  const CrayNode tree;
+  tree.write("raw_scan_hz", "10");
+  tree.write("accel0_energy", "99 J");
+  const std::unique_ptr<Meter> opened = tree.open();
+  ASSERT_TRUE(opened);
+  Meter& meter = *opened;
   ASSERT_EQ(meter.channels().size(), 2u);
   EXPECT_EQ(meter.channels()[1].domain, "accel0");
   EXPECT_EQ(meter.channels()[1].parent, "node");
   Reading reading = meter.read(1)[0];
   EXPECT_EQ(reading.value, 12345);
   EXPECT_EQ(reading.device_stamp, 7) << "the scan tells updates apart";
-  tree.write(at + "startup", "200");
+  tree.write("startup", "200");
   reading = meter.read(1)[0];
   EXPECT_FALSE(reading.value);
   EXPECT_THAT(reading.reason, HasSubstr("began anew"));
   EXPECT_TRUE(meter.read(1)[0].value) << "once";
-  tree.remove(at + "startup");
+  tree.remove("startup");
   EXPECT_TRUE(meter.read(1)[0].value) << "a startup that cannot be read is no new start";
-  tree.write(at + "startup", "200");
+  tree.write("startup", "200");
   EXPECT_TRUE(meter.read(1)[0].value) << "nor is the same one back again";
-  tree.write(at + "energy", "garbage");
+  tree.write("energy", "garbage");
   EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("'garbage' is no number"));
 }
 
 TEST(PmCounters, AnotherPowerCapIsAReason) {
-  const Tree tree;
-  const std::string at = "sys/cray/pm_counters/";
-  tree.write(at + "energy", "12345 J");
-  tree.write(at + "freshness", "7");
-  tree.write(at + "startup", "100");
-  tree.write(at + "generation", "20 1620000000000000 us");
-  MeterProbe probe = open_meter("pm_counters", {{"root", tree.root()}});
-  ASSERT_EQ(probe.meters.size(), 1u) << probe.detail;
-  Meter& meter = *probe.meters[0];
+  const CrayNode tree;
+  tree.write("generation", "20 1620000000000000 us");
+  const std::unique_ptr<Meter> opened = tree.open();
+  ASSERT_TRUE(opened);
+  Meter& meter = *opened;
   EXPECT_TRUE(meter.read(1)[0].value);
-  tree.write(at + "generation", "20 1620000000100000 us");
+  tree.write("generation", "20 1620000000100000 us");
   EXPECT_TRUE(meter.read(1)[0].value) << "a stamp that goes on is no change";
-  tree.write(at + "generation", "21 1620000000200000 us");
+  tree.write("generation", "21 1620000000200000 us");
   const Reading reading = meter.read(1)[0];
   EXPECT_FALSE(reading.value);
   EXPECT_EQ(reading.reason, "pm_counters: the power cap was changed (generation changed)");
   EXPECT_TRUE(meter.read(1)[0].value) << "once";
-  tree.write(at + "startup", "200");
-  tree.write(at + "generation", "0");
+  tree.write("startup", "200");
+  tree.write("generation", "0");
   EXPECT_THAT(meter.read(1)[0].reason, HasSubstr("began anew")) << "the greater change";
   EXPECT_TRUE(meter.read(1)[0].value);
-  tree.remove(at + "generation");
+  tree.remove("generation");
   EXPECT_TRUE(meter.read(1)[0].value) << "older systems have none";
 }
 
@@ -460,64 +473,6 @@ TEST(Estimate, IsIdlePlusUtilisationTimesTheRest) {
 }
 
 // ---- logs -------------------------------------------------------------------------------------
-
-double utc(const std::string& stamp, const std::string& zone = "", double offset_s = 0) {
-  PowerLogReader reader({.timezone = zone, .offset_s = offset_s});
-  return reader.take(stamp + ",n1,100")->wall_s;
-}
-
-TEST(PowerLog, StampsInEveryForm) {
-  EXPECT_DOUBLE_EQ(utc("2026-01-31T12:00:00Z"), 1769860800);
-  EXPECT_DOUBLE_EQ(utc("2026-01-31 12:00:00.250"), 1769860800.25);
-  EXPECT_DOUBLE_EQ(utc("2026-01-31T13:00:00+01:00"), 1769860800);
-  EXPECT_DOUBLE_EQ(utc("1769860800"), 1769860800);
-  EXPECT_DOUBLE_EQ(utc("1769860800500"), 1769860800.5);
-  EXPECT_DOUBLE_EQ(utc("2026-01-31T12:00:00Z", "", -30), 1769860770);
-  EXPECT_DOUBLE_EQ(utc("2026-01-31 12:00", "+02:00"), 1769860800 - 7200);
-  for (const char* wrong : {"2026-13-01 00:00:00", "yesterday", "2026-01-31", "2026-01-31 12:00:99"})
-    EXPECT_THROW(utc(wrong), std::invalid_argument) << wrong;
-  EXPECT_THROW(Timezone("Mars/Olympus"), std::invalid_argument);
-  EXPECT_THROW(Timezone("../../etc/passwd"), std::invalid_argument);
-}
-
-TEST(PowerLog, TheStudysLocalTimesMarkedZAndTheNightClocksGoBack) {
-  if (!std::filesystem::exists("/usr/share/zoneinfo/America/Denver"))
-    GTEST_SKIP() << "needs the tzdata package";
-  EXPECT_DOUBLE_EQ(utc("2021-07-01T00:00:00Z", "America/Denver"), 1625119200) << "UTC-6 in summer";
-  EXPECT_DOUBLE_EQ(utc("2021-12-01T00:00:00Z", "America/Denver"), 1638342000) << "UTC-7 in winter";
-  PowerLogReader reader({.timezone = "America/Denver"});
-  double last = 0;
-  // 2021-11-07 02:00 MDT is 01:00 MST: half past one comes twice
-  for (const char* stamp : {"00:30", "01:00", "01:30", "01:00", "01:30", "02:00"}) {
-    const double wall = reader.take(fmt::format("2021-11-07 {}:00,n1,220", stamp))->wall_s;
-    if (last > 0) {
-      EXPECT_DOUBLE_EQ(wall - last, 1800) << stamp;
-    }
-    last = wall;
-  }
-}
-
-TEST(PowerLog, NodesGapsZeroesAndWindowsLineEnds) {
-  const Tree tree;
-  tree.append("log.csv",
-              "timestamp,node,watts\r\n1000,n1,220\r\n1120,n1,0\r\n1060,n1,221\r\n1060,n1,222\r\n1000,n2,"
-              "7\r\n1180,n1,x\r\n");
-  const auto log = read_power_log(tree.path("log.csv"), {.node = "n1"}).lines;
-  ASSERT_EQ(log.size(), 4u);
-  EXPECT_EQ(log[1].watts, 221) << "ordered, the first of equal stamps";
-  EXPECT_FALSE(log[2].watts) << "0 W is missing";
-  EXPECT_FALSE(log[3].watts);
-  EXPECT_EQ(read_power_log(tree.path("log.csv"), {.node = "n1", .zero_is_reading = true}).lines[2].watts, 0);
-  EXPECT_THROW(read_power_log(tree.path("log.csv"), {}), std::invalid_argument) << "two nodes";
-  EXPECT_THROW(read_power_log(tree.path("none.csv"), {}), std::invalid_argument);
-  tree.append("log.csv", "only one field\n");
-  try {
-    read_power_log(tree.path("log.csv"), {.node = "n1"});
-    ADD_FAILURE();
-  } catch (const std::invalid_argument& error) {
-    EXPECT_THAT(error.what(), HasSubstr("line 8"));
-  }
-}
 
 TEST(CsvLog, IsNotConfiguredAbsentOrTailed) {
   EXPECT_EQ(to_string(open_meter("csv_log", nullptr).state), "not configured");

@@ -1,5 +1,5 @@
-// Logs that another program wrote: clocks that were set back, zones whose file has only a rule, and a live
-// log that is faster than its period was said to be.
+// Logs that another program wrote: stamps and lines, clocks that were set back, zones whose file has only a
+// rule, and a live log that is faster than its period was said to be.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <initializer_list>
 #include <optional>
 #include <random>
@@ -26,6 +27,69 @@ namespace mlpwatt::testing {
 namespace {
 
 using ::testing::HasSubstr;
+
+// ---- stamps and lines -------------------------------------------------------------------------
+
+double utc_s(const std::string& stamp, const std::string& zone = "", double offset_s = 0) {
+  return PowerLogReader({.timezone = zone, .offset_s = offset_s}).take(stamp + ",n1,100")->wall_s;
+}
+
+/// 2021-11-07 02:00 MDT is 01:00 MST: half past one comes twice.
+void expect_the_night_clocks_go_back(const std::string& denver) {
+  PowerLogReader reader({.timezone = denver});
+  double last_s = 0;
+  for (const char* stamp : {"00:30", "01:00", "01:30", "01:00", "01:30", "02:00"}) {
+    const double wall_s = reader.take(fmt::format("2021-11-07 {}:00,n1,220", stamp))->wall_s;
+    if (last_s > 0) {
+      EXPECT_DOUBLE_EQ(wall_s - last_s, 1800) << stamp;
+    }
+    last_s = wall_s;
+  }
+}
+
+TEST(PowerLog, StampsInEveryForm) {
+  EXPECT_DOUBLE_EQ(utc_s("2026-01-31T12:00:00Z"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc_s("2026-01-31 12:00:00.250"), 1769860800.25);
+  EXPECT_DOUBLE_EQ(utc_s("2026-01-31T13:00:00+01:00"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc_s("1769860800"), 1769860800);
+  EXPECT_DOUBLE_EQ(utc_s("1769860800500"), 1769860800.5);
+  EXPECT_DOUBLE_EQ(utc_s("2026-01-31T12:00:00Z", "", -30), 1769860770);
+  EXPECT_DOUBLE_EQ(utc_s("2026-01-31 12:00", "+02:00"), 1769860800 - 7200);
+  for (const char* wrong : {"2026-13-01 00:00:00", "yesterday", "2026-01-31", "2026-01-31 12:00:99"})
+    EXPECT_THROW(utc_s(wrong), std::invalid_argument) << wrong;
+  EXPECT_THROW(Timezone("Mars/Olympus"), std::invalid_argument);
+  EXPECT_THROW(Timezone("../../etc/passwd"), std::invalid_argument);
+}
+
+TEST(PowerLog, TheStudysLocalTimesMarkedZAndTheNightClocksGoBack) {
+  if (!std::filesystem::exists("/usr/share/zoneinfo/America/Denver"))
+    GTEST_SKIP() << "needs the tzdata package";
+  EXPECT_DOUBLE_EQ(utc_s("2021-07-01T00:00:00Z", "America/Denver"), 1625119200) << "UTC-6 in summer";
+  EXPECT_DOUBLE_EQ(utc_s("2021-12-01T00:00:00Z", "America/Denver"), 1638342000) << "UTC-7 in winter";
+  expect_the_night_clocks_go_back("America/Denver");
+}
+
+TEST(PowerLog, NodesGapsZeroesAndWindowsLineEnds) {
+  const Tree tree;
+  tree.append("log.csv",
+              "timestamp,node,watts\r\n1000,n1,220\r\n1120,n1,0\r\n1060,n1,221\r\n1060,n1,222\r\n1000,n2,"
+              "7\r\n1180,n1,x\r\n");
+  const auto log = read_power_log(tree.path("log.csv"), {.node = "n1"}).lines;
+  ASSERT_EQ(log.size(), 4u);
+  EXPECT_EQ(log[1].watts, 221) << "ordered, the first of equal stamps";
+  EXPECT_FALSE(log[2].watts) << "0 W is missing";
+  EXPECT_FALSE(log[3].watts);
+  EXPECT_EQ(read_power_log(tree.path("log.csv"), {.node = "n1", .zero_is_reading = true}).lines[2].watts, 0);
+  EXPECT_THROW(read_power_log(tree.path("log.csv"), {}), std::invalid_argument) << "two nodes";
+  EXPECT_THROW(read_power_log(tree.path("none.csv"), {}), std::invalid_argument);
+  tree.append("log.csv", "only one field\n");
+  try {
+    read_power_log(tree.path("log.csv"), {.node = "n1"});
+    ADD_FAILURE();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_THAT(error.what(), HasSubstr("line 8"));
+  }
+}
 
 // ---- clocks that were set back ----------------------------------------------------------------
 
@@ -176,10 +240,6 @@ class ZoneFolder {
   std::optional<std::string> before_;
 };
 
-double utc_s(const std::string& stamp, const std::string& zone = "") {
-  return PowerLogReader({.timezone = zone}).take(stamp + ",n1,100")->wall_s;
-}
-
 /// Hours east of UTC at a local time.
 double offset_h(const std::string& stamp, const std::string& zone) {
   return (utc_s(stamp + ":00Z") - utc_s(stamp, zone)) / 3600;
@@ -197,16 +257,7 @@ TEST(ZoneRule, GoesOnWhereASlimFileEnds) {
   EXPECT_DOUBLE_EQ(offset_h("2026-03-08 03:00", "Denver"), -6);
   EXPECT_DOUBLE_EQ(offset_h("2026-12-31 23:59", "Denver"), -7);
   EXPECT_DOUBLE_EQ(offset_h("2027-01-01 00:00", "Denver"), -7);
-  // half past one comes twice
-  PowerLogReader reader({.timezone = "Denver"});
-  double last_s = 0;
-  for (const char* stamp : {"00:30", "01:00", "01:30", "01:00", "01:30", "02:00"}) {
-    const double wall_s = reader.take(fmt::format("2021-11-07 {}:00,n1,220", stamp))->wall_s;
-    if (last_s > 0) {
-      EXPECT_DOUBLE_EQ(wall_s - last_s, 1800) << stamp;
-    }
-    last_s = wall_s;
-  }
+  expect_the_night_clocks_go_back("Denver");
 }
 
 TEST(ZoneRule, OfTheSouthAndOfEveryForm) {
