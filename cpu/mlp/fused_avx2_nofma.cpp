@@ -11,14 +11,12 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectors = 2;  // of one panel row
 constexpr int kRows = 6;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
 constexpr int kDotRows = 3;  // weight gradient: kDotRows x 4 sums beside their operands
+constexpr int kOuterVectors = 2, kOuterRows = 6;  // the same from turned inputs, a block of which is in L1
 #include "cpu/mlp/fused_impl.h"
 }  // namespace
 
 const FusedKernels& fused_kernels_avx2_nofma() {
-  static const FusedKernels table{Isa::kAvx2NoFma,  kPanel,  kRows,    kDotRows,        kDotBlockBytes,
-                                  kDeltaBlockBytes, forward, backward, weight_gradient, turn_inputs,
-                                  outer_gradient,   loss,    adam,     column_sums,     exp_many,
-                                  log_many};
+  static const FusedKernels table = kernel_table(Isa::kAvx2NoFma);
   return table;
 }
 }  // namespace mlpwatt

@@ -5,6 +5,7 @@ typedef float Vector __attribute__((vector_size(kVectorBytes)));
 typedef float LooseVector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 constexpr int kLanes = kVectorBytes / 4;
 constexpr int kPanel = kVectors * kLanes;
+constexpr int kOuterColumns = kOuterVectors * kLanes;
 
 inline __attribute__((always_inline)) Vector load(const float* p) {
   return *reinterpret_cast<const LooseVector*>(p);
@@ -26,28 +27,30 @@ constexpr int panels_together(int rows) {
 /// Rows x kWide vectors of C in registers; B's row is one row of each panel (L1) that the vectors cover, A a
 /// broadcast of weights (L1/L2).
 /// @tparam kFetchAhead floats: A's lines so much farther on are fetched into L2 meanwhile; 0 = none
-template <int Rows, int kWide, int kFetchAhead = 0>
+/// @tparam kRow floats of a row of B
+template <int Rows, int kWide, int kFetchAhead = 0, int kRow = kPanel>
 inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][kWide], int k, const float* w,
                                                     std::int64_t w_row, std::int64_t w_col,
                                                     const float* panel, std::int64_t panel_stride) {
+  constexpr int kRowVectors = kRow / kLanes;
   for (int p = 0; p < k; ++p) {
     if constexpr (kFetchAhead > 0) __builtin_prefetch(w + kFetchAhead, 0, 2);
     if constexpr (Rows < kWide) {  // the weights wait in registers, each vector of the panels comes by once
       Vector element[Rows];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) element[r] = splat(w[r * w_row]);
 #pragma GCC unroll 16
       for (int v = 0; v < kWide; ++v) {
-        const Vector here = load(panel + v / kVectors * panel_stride + v % kVectors * kLanes);
-#pragma GCC unroll 8
+        const Vector here = load(panel + v / kRowVectors * panel_stride + v % kRowVectors * kLanes);
+#pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) sum[r][v] += here * element[r];
       }
     } else {
       Vector row[kWide];
 #pragma GCC unroll 16
       for (int v = 0; v < kWide; ++v)
-        row[v] = load(panel + v / kVectors * panel_stride + v % kVectors * kLanes);
-#pragma GCC unroll 8
+        row[v] = load(panel + v / kRowVectors * panel_stride + v % kRowVectors * kLanes);
+#pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const float element = w[r * w_row];
 #pragma GCC unroll 16
@@ -55,7 +58,7 @@ inline __attribute__((always_inline)) void multiply(Vector (&sum)[Rows][kWide], 
       }
     }
     w += w_col;
-    panel += kPanel;
+    panel += kRow;
   }
 }
 
@@ -183,13 +186,15 @@ constexpr auto kTables = row_tables(std::make_integer_sequence<int, kRows>{});
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 /// The loops around the tiles of one layer, forward or backward: `rows` of C, sums over `depth`.
-///   a part of the sums whose panel rows fit beside the rest in L2 (only layers wider than that have more
-///   than one), then a block of weights that stays in L2, then as many panels as fit a quarter of L1 with
-///   what is made of them, then the block's tiles, each over those panels: so a narrow layer's tile takes the
-///   whole batch in one call, and a wide layer's panel is read from L1 by all tiles of the block.
+///   a part of the sums whose panel rows stay near (fused_blocks says where), then a block of weights that
+///   stays in L2, then as many panels as fit a quarter of L1 with what is made of them, then the block's
+///   tiles, each over those panels: so a narrow layer's tile takes the whole batch in one call, and a wide
+///   layer's panel is read from L1 by all tiles of the block.
 template <typename Work>
-void for_each_tile(const Work& work, const RowsFunction<Work>* by_rows, int rows, int depth) {
-  const FusedBlocks blocks = fused_blocks(kPanel, kRows, rows, depth, work.panels, work.weight_block_bytes);
+void for_each_tile(const Work& work, const RowsFunction<Work>* by_rows, int rows, int depth,
+                   WeightWalk walk) {
+  const FusedBlocks blocks =
+      fused_blocks(walk, kPanel, kRows, rows, depth, work.panels, work.weight_block_bytes);
   const int parts = blocks.depth_parts, depth_part = ceil_div(depth, parts), block = blocks.rows,
             group = blocks.group_panels;
   for (int part = 0; part < parts; ++part) {
@@ -210,8 +215,12 @@ void for_each_tile(const Work& work, const RowsFunction<Work>* by_rows, int rows
   }
 }
 
-void forward(const PanelForward& f) { for_each_tile(f, kTables.forward, f.outputs, f.inputs); }
-void backward(const PanelBackward& b) { for_each_tile(b, kTables.backward, b.inputs, b.outputs); }
+void forward(const PanelForward& f) {
+  for_each_tile(f, kTables.forward, f.outputs, f.inputs, WeightWalk::kAlongRows);
+}
+void backward(const PanelBackward& b) {
+  for_each_tile(b, kTables.backward, b.inputs, b.outputs, WeightWalk::kDownColumns);
+}
 
 inline __attribute__((always_inline)) float sum_lanes(Vector v) {
   // pairwise, the same order on every run
@@ -390,23 +399,23 @@ inline __attribute__((always_inline)) void turn(Vector (&v)[kLanes]) {
   if constexpr (Half > 1) turn<Half / 2>(v);
 }
 
-/// to[block of kPanel features][row of the batch][feature], zero beyond the inputs.
+/// to[block of kOuterColumns features][row of the batch][feature], zero beyond the inputs.
 void turn_inputs(const PanelGradient& g, float* to) {
-  for (int i0 = 0; i0 < g.inputs; i0 += kPanel) {
+  for (int i0 = 0; i0 < g.inputs; i0 += kOuterColumns) {
     for (int p = 0; p < g.panels; ++p) {
       const float* panel = g.in + p * g.in_stride + i0 * kPanel;
-      for (int v = 0; v < kPanel; v += kLanes) {    // features
-        for (int l = 0; l < kPanel; l += kLanes) {  // rows
+      for (int v = 0; v < kOuterColumns; v += kLanes) {  // features
+        for (int l = 0; l < kPanel; l += kLanes) {       // rows
           Vector square[kLanes];
 #pragma GCC unroll 16
           for (int f = 0; f < kLanes; ++f)
             square[f] = i0 + v + f < g.inputs ? load(panel + (v + f) * kPanel + l) : Vector{};
           turn(square);
 #pragma GCC unroll 16
-          for (int r = 0; r < kLanes; ++r) store(to + (l + r) * kPanel + v, square[r]);
+          for (int r = 0; r < kLanes; ++r) store(to + (l + r) * kOuterColumns + v, square[r]);
         }
       }
-      to += kPanel * kPanel;
+      to += kPanel * kOuterColumns;
     }
   }
 }
@@ -417,13 +426,13 @@ void outer_tile(const PanelGradient& g, const float* turned, int o, int i) {
   Vector sum[Rows][kWide] = {};
   const float* delta = g.delta + o * kPanel;
   for (int p = 0; p < g.panels; ++p) {
-    multiply<Rows, kWide>(sum, kPanel, delta, kPanel, 1, turned, 0);
+    multiply<Rows, kWide, 0, kOuterColumns>(sum, kPanel, delta, kPanel, 1, turned, 0);
     delta += g.delta_stride;
-    turned += kPanel * kPanel;
+    turned += kPanel * kOuterColumns;
   }
   float* to = g.gradient + o * g.gradient_row + i;
   const int columns = g.inputs - i;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r, to += g.gradient_row)
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v) {
@@ -440,11 +449,10 @@ void outer_tile(const PanelGradient& g, const float* turned, int o, int i) {
 
 template <int Rows>
 void outer_rows(const PanelGradient& g, const float* turned, int o, int i) {
-  const int left = g.inputs - i;
   // the last block takes no more vectors than it needs
-  if (kVectors >= 4 && left <= kPanel / 4) return outer_tile<Rows, (kVectors + 3) / 4>(g, turned, o, i);
-  if (kVectors >= 2 && left <= kPanel / 2) return outer_tile<Rows, (kVectors + 1) / 2>(g, turned, o, i);
-  outer_tile<Rows, kVectors>(g, turned, o, i);
+  if (kOuterVectors >= 2 && g.inputs - i <= kOuterColumns / 2)
+    return outer_tile<Rows, (kOuterVectors + 1) / 2>(g, turned, o, i);
+  outer_tile<Rows, kOuterVectors>(g, turned, o, i);
 }
 
 template <int... R>
@@ -454,17 +462,17 @@ constexpr auto outer_table(std::integer_sequence<int, R...>) {
   };
   return Table{};
 }
-constexpr auto kOuterTable = outer_table(std::make_integer_sequence<int, kRows>{});
+constexpr auto kOuterTable = outer_table(std::make_integer_sequence<int, kOuterRows>{});
 
 /// One block of turned inputs stays in L1 while a block of delta passes by from L2.
 void outer_gradient(const PanelGradient& g, const float* turned) {
-  const int deltas = kDeltaBlockBytes / ((g.panels > 0 ? g.panels : 1) * kPanel * 4) / kRows;
-  const int delta_block = (deltas > 1 ? deltas : 1) * kRows;
+  const int deltas = kDeltaBlockBytes / ((g.panels > 0 ? g.panels : 1) * kPanel * 4) / kOuterRows;
+  const int delta_block = (deltas > 1 ? deltas : 1) * kOuterRows;
   for (int o0 = 0; o0 < g.outputs; o0 += delta_block) {
     const int o1 = g.outputs < o0 + delta_block ? g.outputs : o0 + delta_block;
-    for (int i = 0; i < g.inputs; i += kPanel) {
+    for (int i = 0; i < g.inputs; i += kOuterColumns) {
       const float* block = turned + static_cast<std::int64_t>(i) * g.panels * kPanel;
-      for (int o = o0, left = ceil_div(o1 - o0, kRows); o < o1; --left) {
+      for (int o = o0, left = ceil_div(o1 - o0, kOuterRows); o < o1; --left) {
         const int height = ceil_div(o1 - o, left);
         kOuterTable.by_rows[height - 1](g, block, o, i);
         if (i == 0 && g.bias_gradient) bias_rows(g, o, height);
@@ -603,4 +611,25 @@ void exp_many(const float* x, float* y, int count) {
 }
 void log_many(const float* x, float* y, int count) {
   for (int i = 0; i + kLanes <= count; i += kLanes) store(y + i, log_vector(load(x + i)));
+}
+
+FusedKernels kernel_table(Isa isa) {
+  return {isa,
+          kPanel,
+          kRows,
+          kDotRows,
+          kDotBlockBytes,
+          kOuterColumns,
+          kOuterRows,
+          kDeltaBlockBytes,
+          forward,
+          backward,
+          weight_gradient,
+          turn_inputs,
+          outer_gradient,
+          loss,
+          adam,
+          column_sums,
+          exp_many,
+          log_many};
 }

@@ -68,12 +68,14 @@ struct FusedKernels {
   int rows;               ///< panel rows a forward or backward tile computes at once
   int dot_rows;           ///< rows of a weight-gradient tile
   int dot_block_bytes;    ///< of inputs that stay in L1 while the weight gradient walks over a block of delta
+  int outer_columns;      ///< inputs of a block of turned_inputs, which stays in L1
+  int outer_rows;         ///< rows of a tile of outer_gradient
   int delta_block_bytes;  ///< of delta that stay in L2 while the weight gradient walks over the inputs
   void (*forward)(const PanelForward& work);
   void (*backward)(const PanelBackward& work);
   void (*weight_gradient)(const PanelGradient& work);
-  /// The inputs of `work` batch-major, for outer_gradient: [block of `lanes` features][row][feature], zero
-  /// beyond the inputs; ceil(inputs / lanes) * panels * lanes * lanes floats.
+  /// The inputs of `work` batch-major, for outer_gradient: [block of outer_columns features][row][feature],
+  /// zero beyond the inputs; turned_floats() of them.
   void (*turn_inputs)(const PanelGradient& work, float* turned);
   /// weight_gradient from turned inputs: quicker by itself, worth the turning for a layer with many outputs.
   void (*outer_gradient)(const PanelGradient& work, const float* turned);
@@ -89,7 +91,8 @@ struct FusedKernels {
   /// out[j] = sum over i < rows of x[i*ld + j], j < columns: the bias gradient of a batch-major layer.
   void (*column_sums)(std::int64_t rows, std::int64_t columns, const float* x, std::int64_t ld, float* out);
   std::int64_t turned_floats(int inputs, int panels) const {
-    return static_cast<std::int64_t>((inputs + lanes - 1) / lanes) * panels * lanes * lanes;
+    const std::int64_t blocks = (inputs + outer_columns - 1) / outer_columns;
+    return blocks * outer_columns * panels * lanes;
   }
   /// For tests of the approximations.
   void (*exp_many)(const float* x, float* y, int count);
@@ -97,9 +100,15 @@ struct FusedKernels {
 };
 
 const FusedKernels& fused_kernels(Isa isa);
+/// How a pass through a layer reads its weights, which stand [outputs x inputs].
+enum class WeightWalk {
+  kAlongRows,    ///< forward: a sum goes along a row
+  kDownColumns,  ///< backward
+};
 /// @param lanes, tile_rows as in FusedKernels
 /// @param rows, depth of the product whose `panels` pass by
-FusedBlocks fused_blocks(int lanes, int tile_rows, int rows, int depth, int panels, int weight_block_bytes);
+FusedBlocks fused_blocks(WeightWalk walk, int lanes, int tile_rows, int rows, int depth, int panels,
+                         int weight_block_bytes);
 const FusedKernels& fused_kernels_avx512();
 const FusedKernels& fused_kernels_avx2();
 const FusedKernels& fused_kernels_avx2_nofma();

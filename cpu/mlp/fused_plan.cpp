@@ -1,6 +1,7 @@
 #include "cpu/mlp/fused_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace mlpwatt {
 
@@ -9,7 +10,7 @@ FusedPlan::GradientBlock FusedPlan::gradient_block(int inputs, const FusedKernel
   const int most_inputs =
       std::max(1, gradient_block_bytes / (kLeastOutputs * 4) / kernels.lanes) * kernels.lanes;
   const int columns = std::min(inputs, most_inputs);
-  const int tile = kernels.dot_rows * kernels.rows;  // whole tiles of either kind
+  const int tile = std::lcm(kernels.dot_rows, kernels.outer_rows);  // whole tiles of either kind
   return {std::max(kLeastOutputs, gradient_block_bytes / (columns * 4)) / tile * tile, columns};
 }
 

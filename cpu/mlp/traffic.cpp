@@ -85,9 +85,10 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
   double tiles = 0, flops = 0;  // of the busiest thread
   /// All panels of a thread through one layer's weights (for_each_tile): `out` rows in tiles, each over all
   /// of `in`.
-  const auto layer_pass = [&](double in, double out, int from, int weights, int to, double remote) {
+  const auto layer_pass = [&](WeightWalk walk, double in, double out, int from, int weights, int to,
+                              double remote) {
     const FusedBlocks blocks =
-        fused_blocks(kernels.lanes, kernels.rows, static_cast<int>(out), static_cast<int>(in),
+        fused_blocks(walk, kernels.lanes, kernels.rows, static_cast<int>(out), static_cast<int>(in),
                      static_cast<int>(chunk), plan.weight_block_bytes);
     const double row_tiles = std::ceil(out / kernels.rows), weight_bytes = in * out * kFloat;
     const double depth = in / blocks.depth_parts, height = std::min(out, double(blocks.rows));
@@ -141,10 +142,11 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
 
   /// The same from turned inputs (turn_inputs, outer_gradient).
   const auto outer_pass = [&](double in, double out, double over) {
-    const double row_tiles = std::ceil(out / kernels.rows), blocks = std::ceil(in / lanes);
-    const double block_bytes = lanes * over * kFloat, delta_bytes = kernels.rows * over * kFloat;
-    const double delta_block =
-        std::min(out, std::max(1.0, std::floor(kernels.delta_block_bytes / delta_bytes)) * kernels.rows);
+    const double row_tiles = std::ceil(out / kernels.outer_rows), columns = kernels.outer_columns,
+                 blocks = std::ceil(in / columns);
+    const double block_bytes = columns * over * kFloat, delta_bytes = kernels.outer_rows * over * kFloat;
+    const double delta_block = std::min(
+        out, std::max(1.0, std::floor(kernels.delta_block_bytes / delta_bytes)) * kernels.outer_rows);
     const double delta_blocks = std::ceil(out / delta_block);
     // Turned inputs: once a tile from L1, once a block of delta from wherever all of them fit.
     trace.again((row_tiles - delta_blocks) * in * over * kFloat, block_bytes + delta_bytes,
@@ -152,12 +154,12 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     const double between = (in + delta_block) * over * kFloat;
     trace.again((delta_blocks - 1) * in * over * kFloat, between, threads * between);
     // Delta: once a block of inputs from L2.
-    const double far = delta_block * (over + lanes) * kFloat + block_bytes;
+    const double far = delta_block * (over + columns) * kFloat + block_bytes;
     trace.again((blocks - 1) * out * over * kFloat, far, threads * far);
-    trace.registers((row_tiles * blocks * lanes * over + blocks * out * over) * kFloat +
+    trace.registers((row_tiles * blocks * columns * over + blocks * out * over) * kFloat +
                     2 * in * out * kFloat + out * over * kFloat);
     tiles += row_tiles * blocks;
-    flops += 2 * over * blocks * lanes * out;
+    flops += 2 * over * blocks * columns * out;
   };
   /// Inputs written batch-major, and read back for the first time.
   const auto turn_pass = [&](double in, double over) {
@@ -168,8 +170,8 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
   for (int k = 0; k < network.depth(); ++k) {
     const int from = k > 0 ? step.layers[k - 1].activation : step.x;
     if (k == 0) trace.touch_fresh(step.x, dataset_bytes(network, problem));
-    layer_pass(network.input_width(k), network.widths[k], from, step.layers[k].weights,
-               step.layers[k].activation, others);
+    layer_pass(WeightWalk::kAlongRows, network.input_width(k), network.widths[k], from,
+               step.layers[k].weights, step.layers[k].activation, others);
     if (network.adds_input(k)) {
       trace.touch(from);
       trace.touch(step.layers[k].before);
@@ -199,7 +201,7 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     }
     if (k == 0) break;
     const LayerArrays& below = step.layers[k - 1];
-    layer_pass(out, in, layer.delta, layer.weights, below.delta, 0);
+    layer_pass(WeightWalk::kDownColumns, out, in, layer.delta, layer.weights, below.delta, 0);
     trace.touch(below.before >= 0 ? below.before : below.activation);
     trace.registers(rows * in * kFloat);
     if (layer.output_gradient >= 0) trace.touch(layer.output_gradient), trace.registers(rows * in * kFloat);
