@@ -12,6 +12,8 @@ constexpr int kVectors = 4;  // of one panel row
 constexpr int kRows = 6;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
 constexpr int kDotRows = 4;  // weight gradient: kDotRows x 4 sums beside their operands
 constexpr int kOuterVectors = 2, kOuterRows = 12;  // the same from turned inputs, a block of which is in L1
+constexpr int kFoldRows = 80,
+              kTurnOutputs = 14;  // fitted to layers of 64 to 784 inputs, 1 to 82 outputs, 128 and 256 rows
 #include "cpu/mlp/fused_impl.h"
 }  // namespace
 

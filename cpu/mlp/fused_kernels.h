@@ -70,6 +70,8 @@ struct FusedKernels {
   int dot_block_bytes;    ///< of inputs that stay in L1 while the weight gradient walks over a block of delta
   int outer_columns;      ///< inputs of a block of turned_inputs, which stays in L1
   int outer_rows;         ///< rows of a tile of outer_gradient
+  int fold_rows;          ///< rows of the batch whose dot products take as long as their sums across lanes
+  int turn_outputs;       ///< outputs whose outer products take as long as turning the inputs
   int delta_block_bytes;  ///< of delta that stay in L2 while the weight gradient walks over the inputs
   void (*forward)(const PanelForward& work);
   void (*backward)(const PanelBackward& work);

@@ -31,11 +31,15 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
     // another's, which takes about twice as long.
     const double copies = in * out * (2 + (1 - 1 / t));
     const double others = 2 * static_cast<double>(rows) * (in + out / t);
-    // Turning the inputs costs about as much as eight outputs.
-    constexpr double kTurnedOutputs = 64;
     plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
                                            : copies > others);
-    plan.turned.push_back((plan.by_outputs.back() ? out / t : out) >= kTurnedOutputs && in >= kernels.lanes);
+    // Dot products pay for sums across lanes, the more the fewer rows they run over; outer products, a little
+    // slower by themselves, for turning the inputs, the more the fewer outputs use them.
+    constexpr double kOuter = 1.1;
+    const double outputs = plan.by_outputs.back() ? out / t : out,
+                 over = static_cast<double>(rows) / (plan.by_outputs.back() ? 1 : t);
+    plan.turned.push_back(kOuter + kernels.turn_outputs / outputs < 1 + kernels.fold_rows / over &&
+                          in >= kernels.outer_columns);
   }
   const std::int64_t panels = (rows + kernels.lanes - 1) / kernels.lanes;
   const std::int64_t mine = (panels + threads - 1) / threads;
@@ -46,7 +50,6 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
     // 2/5 of L2: this chunk and the next one, and room for the rest; fours, as the narrowest tiles take them
     const std::int64_t fitting = std::max<std::int64_t>(1, l2_bytes * 2 / 5 / panel_bytes);
     plan.chunk_panels = static_cast<int>(fitting > 4 ? fitting / 4 * 4 : fitting);
-    plan.chunked = plan.chunk_panels < mine;
   }
   return plan;
 }

@@ -25,8 +25,7 @@ struct FusedPlan {
   /// reads the data has so few outputs that reading it a second time, from L3, would be what the step waits
   /// for.
   int chunk_panels = 0;
-  bool chunked = false;        ///< chunk_panels is less than all: the next chunk's data is fetched meanwhile
-  int weight_block_bytes = 0;  ///< of a layer's weights that stay in L2 while the panels pass by
+  int weight_block_bytes = 0;    ///< of a layer's weights that stay in L2 while the panels pass by
   int gradient_block_bytes = 0;  ///< of a gradient by outputs, between the product and Adam
   /// Of each layer's weight gradient, whether its inputs are turned batch-major first, for a product without
   /// sums across lanes.
