@@ -1,5 +1,7 @@
 // Fused-engine micro-kernels, avx2: panels of 16 lanes.
 
+#include <immintrin.h>
+
 #include <cstdint>
 #include <utility>
 
@@ -12,7 +14,7 @@ constexpr int kVectors = 2;  // of one panel row
 constexpr int kRows = 6;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
 constexpr int kDotRows = 3;  // weight gradient: kDotRows x 4 sums beside their operands
 constexpr int kOuterVectors = 2, kOuterRows = 6;  // the same from turned inputs, a block of which is in L1
-constexpr int kFoldRows = 20, kTurnOutputs = 7;   // as for avx512
+constexpr int kFoldRows = 26, kTurnOutputs = 5;   // as for avx512
 #include "cpu/mlp/fused_impl.h"
 }  // namespace
 

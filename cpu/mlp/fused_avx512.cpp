@@ -1,5 +1,7 @@
 // Fused-engine micro-kernels, avx512: panels of 64 lanes.
 
+#include <immintrin.h>
+
 #include <cstdint>
 #include <utility>
 
@@ -12,8 +14,8 @@ constexpr int kVectors = 4;  // of one panel row
 constexpr int kRows = 6;     // accumulators: kRows * kVectors, beside kVectors inputs and a broadcast
 constexpr int kDotRows = 4;  // weight gradient: kDotRows x 4 sums beside their operands
 constexpr int kOuterVectors = 2, kOuterRows = 12;  // the same from turned inputs, a block of which is in L1
-constexpr int kFoldRows = 80,
-              kTurnOutputs = 14;  // fitted to layers of 64 to 784 inputs, 1 to 82 outputs, 128 and 256 rows
+// fitted to layers of 64 to 1024 inputs, 1 to 1024 outputs, 128 and 256 rows
+constexpr int kFoldRows = 54, kTurnOutputs = 10;
 #include "cpu/mlp/fused_impl.h"
 }  // namespace
 

@@ -4,6 +4,13 @@
 typedef float Vector __attribute__((vector_size(kVectorBytes)));
 typedef float LooseVector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 constexpr int kLanes = kVectorBytes / 4;
+#if defined(__AVX512F__)
+static_assert(kLanes == 16);
+#elif defined(__AVX__)
+static_assert(kLanes == 8);
+#else
+static_assert(kLanes == 4);
+#endif
 constexpr int kPanel = kVectors * kLanes;
 constexpr int kOuterColumns = kOuterVectors * kLanes;
 
@@ -15,6 +22,18 @@ inline __attribute__((always_inline)) void store(float* p, Vector v) {
 }
 
 #include "cpu/mlp/loss_math.h"
+
+/// max(0, x); NaN must survive.
+inline __attribute__((always_inline)) Vector relu(Vector x) {
+  // Of the processor's maximum the second operand is what comes out where either is NaN.
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), x);
+#elif defined(__AVX__)
+  return _mm256_max_ps(_mm256_setzero_ps(), x);
+#else
+  return select(x < 0.0f, Vector{}, x);
+#endif
+}
 
 // A panel row is kVectors vectors; the batch is as many panels as it takes. Where a layer is too narrow to
 // fill the registers with rows, tiles take several panels at once instead, so that there are always at least
@@ -89,8 +108,7 @@ inline __attribute__((always_inline)) void forward_tile(const PanelForward& f, i
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
-      // not a maximum: NaN must survive
-      for (int v = 0; v < kWide; ++v) sum[r][v] = select(sum[r][v] < 0.0f, Vector{}, sum[r][v]);
+      for (int v = 0; v < kWide; ++v) sum[r][v] = relu(sum[r][v]);
   if (!(part.last && f.before)) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)

@@ -35,7 +35,7 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
                                            : copies > others);
     // Dot products pay for sums across lanes, the more the fewer rows they run over; outer products, a little
     // slower by themselves, for turning the inputs, the more the fewer outputs use them.
-    constexpr double kOuter = 1.1;
+    constexpr double kOuter = 1.02;
     const double outputs = plan.by_outputs.back() ? out / t : out,
                  over = static_cast<double>(rows) / (plan.by_outputs.back() ? 1 : t);
     plan.turned.push_back(kOuter + kernels.turn_outputs / outputs < 1 + kernels.fold_rows / over &&
