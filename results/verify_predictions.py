@@ -26,6 +26,7 @@ QUESTIONS = (
     ("another kernel", ("--algorithm", "fused", "--against", "blocked")),
     ("another batch", ("--algorithm", "fused", "--against-batch", "64")),
 )
+SAVINGS = ("predicted_saving", "saving", "saving_low95", "saving_high95")
 
 
 def ask(options, network, question):
@@ -38,7 +39,11 @@ def ask(options, network, question):
     if done.returncode != 0:
         message = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return None, f"{' '.join(command)}: exit {done.returncode}: {message}"
-    return json.loads(done.stdout)["against"], ""
+    answer = json.loads(done.stdout)["against"]
+    missing = [name for name in SAVINGS if answer["verification"].get(name) is None]  # as JSON writes NaN
+    if missing:
+        return None, f"{' '.join(command)}: no {', '.join(missing)}"
+    return answer, ""
 
 
 def times(saving):
@@ -74,8 +79,7 @@ def main():
                 failures.append(failure)
                 continue
             check = answer["verification"]
-            predicted = times(check["predicted_saving"])
-            measured, low, high = (times(check[name]) for name in ("saving", "saving_low95", "saving_high95"))
+            predicted, measured, low, high = (times(check[name]) for name in SAVINGS)
             name = "/".join(map(str, (*network[:2], 1 << network[2], network[3])))
             print(f"| {name} | {question[1]}, {answer['name']} | {'J' if 'energy' in check['target'] else 's'} | "
                   f"{predicted:.2f} | {measured:.2f} [{low:.2f}, {high:.2f}] |", flush=True)

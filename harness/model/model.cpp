@@ -147,11 +147,22 @@ std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
   return tables;
 }
 
-Model::Model(const Contents& contents, const std::string& path) {
+Model::Model(const Contents& contents, const std::string& path, const std::string& machine) {
   const std::vector<Row>& rows = contents.rows(model_table());
   if (rows.empty())
     throw std::invalid_argument(path + ": holds no fitted model; make one with: mlpwatt fit " + path);
-  machine_row_ = rows.front().integer("machine_row");
+  std::set<std::int64_t> modelled, meant;
+  for (const Row& row : rows) modelled.insert(row.integer("machine_row"));
+  for (const std::int64_t at : modelled) {
+    const Row& row = contents.rows(machine_table()).at(static_cast<std::size_t>(at));
+    machines_.push_back(fmt::format("{} ({}, {})", at, row.text("host"), row.text("processor")));
+    if (machine == std::to_string(at) || machine == row.text("host")) meant.insert(at);
+  }
+  if (!machine.empty() && meant.size() != 1)
+    throw std::invalid_argument(fmt::format("{}: {} model of machine '{}'; it has models of: {}", path,
+                                            meant.empty() ? "no" : "more than one", machine,
+                                            fmt::join(machines_, ", ")));
+  machine_row_ = machine.empty() ? rows.front().integer("machine_row") : *meant.begin();
   const auto target_of = [&](const Row& row) {
     for (const Target target : all_targets())
       if (row.text("target") == to_string(target)) return target;

@@ -63,8 +63,10 @@ using Prices = std::map<std::string, double>;
 /// Predictions from the /model rows of one file.
 class Model {
  public:
-  /// Errors: std::invalid_argument when the file has no model (names the command that makes one).
-  Model(const Contents& contents, const std::string& path);
+  /// @param machine the name of a host, or the number of a row of /machine, that has a model; "" = the first
+  /// Errors: std::invalid_argument when the file has no model (names the command that makes one), or none, or
+  /// several, of that machine (names those that it has).
+  Model(const Contents& contents, const std::string& path, const std::string& machine = "");
 
   /// Targets that can be predicted for this algorithm, energy first.
   std::vector<Target> targets(const std::string& backend, const std::string& algorithm) const;
@@ -75,6 +77,8 @@ class Model {
   Estimate predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,
                    const Prices& prices = {}) const;
   std::int64_t machine_row() const { return machine_row_; }
+  /// "0 (host, processor), 2 (...)": every machine of the file with a model.
+  const std::vector<std::string>& machines() const { return machines_; }
 
  private:
   struct Coefficients {
@@ -85,6 +89,7 @@ class Model {
   std::string best_form(const std::string& backend, const std::string& algorithm, Target target) const;
 
   std::int64_t machine_row_ = 0;
+  std::vector<std::string> machines_;
   std::map<std::string, Coefficients> coefficients_;  ///< by backend|algorithm|target|form
   struct Quality {
     double sd = 0, ratio_low95 = 1, ratio_high95 = 1;

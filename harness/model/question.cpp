@@ -1,6 +1,7 @@
 #include "harness/model/question.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
@@ -18,6 +19,8 @@ namespace mlpwatt::model {
 void add_question_options(CLI::App& app, QuestionOptions& options) {
   app.add_option("--model", options.model_file, "results file that mlpwatt fit wrote a model into")
       ->required();
+  app.add_option("--machine", options.machine,
+                 "of several machines in that file: a host's name, or a row of /machine; default: the first");
   app.add_option(
       "--hierarchy", options.hierarchy_file,
       "a machine that is not here: JSON as mlpwatt info --json prints; default: the fitted machine");
@@ -31,7 +34,7 @@ Question::Question(const QuestionOptions& options) : options_(options) {
   if (!std::filesystem::exists(options.model_file))
     throw UsageError(fmt::format("no file {}; a model is made by: mlpwatt fit FILE", options.model_file));
   contents_ = read_file(options.model_file);
-  model_ = std::make_unique<Model>(contents_, options.model_file);
+  model_ = std::make_unique<Model>(contents_, options.model_file, options.machine);
   const Row& fitted = contents_.rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
   if (options.hierarchy_file.empty())
     machine_.hierarchy = hierarchy_of(fitted);
@@ -42,8 +45,11 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     const std::string& isas = fitted.text("isas");
     options_.isa = isas.substr(0, isas.find(' '));
   }
+  const std::vector<std::int64_t> same = same_machines(contents_.rows(machine_table()));
   for (const Row& run : contents_.rows(runs_table())) {
-    if (run.text("backend") != "cpu" || !is_training_step(run)) continue;
+    if (run.text("backend") != "cpu" || !is_training_step(run) ||
+        same.at(static_cast<std::size_t>(run.integer("machine_row"))) != model_->machine_row())
+      continue;
     const int batch = batch_of(run);
     least_batch_ = largest_batch_ == 0 ? batch : std::min(least_batch_, batch);
     largest_batch_ = std::max(largest_batch_, batch);
@@ -94,6 +100,8 @@ std::string Question::basis() const {
   const Row& fitted = contents_.rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
   std::string text = fmt::format("modelled: fitted to runs on {} ({}) in {}", fitted.text("host"),
                                  fitted.text("processor"), options_.model_file);
+  if (model_->machines().size() > 1 && options_.machine.empty())
+    text += fmt::format("; --machine chooses another of the file's: {}", fmt::join(model_->machines(), ", "));
   if (options_.hierarchy_file.empty()) return text;
   text += fmt::format("; asked for the machine of {}", options_.hierarchy_file);
   const auto names = [](const Prices& prices) {

@@ -16,17 +16,18 @@ class App;
 namespace mlpwatt::model {
 
 struct QuestionOptions {
-  std::string model_file, hierarchy_file, algorithm, isa;
+  std::string model_file, machine, hierarchy_file, algorithm, isa;
   int threads = 0;
 };
 
-/// --model --hierarchy --algorithm --isa --threads
+/// --model --machine --hierarchy --algorithm --isa --threads
 void add_question_options(CLI::App& app, QuestionOptions& options);
 
 /// A model, and the machine the question is about.
 class Question {
  public:
-  /// Errors: UsageError for a missing model file; as Model and read_hierarchy_file.
+  /// Errors: UsageError for a missing model file and for a machine it has no model of; as Model and
+  /// read_hierarchy_file.
   explicit Question(const QuestionOptions& options);
 
   /// The configuration the program would run: its own choice of algorithm and threads where none is forced.
@@ -53,7 +54,7 @@ class Question {
   Contents contents_;
   std::unique_ptr<Model> model_;
   DescribedMachine machine_;
-  int least_batch_ = 0, largest_batch_ = 0;  ///< of the training runs in the file
+  int least_batch_ = 0, largest_batch_ = 0;  ///< of the machine's training runs in the file
 };
 
 /// Training rows of an average step of the dataset: to get from steps to data.

@@ -225,15 +225,16 @@ TEST_F(ModelCommands, ARecommendationIsPutToTheTest) {
       "4096",       "--isa",   "generic",  "--verify",  "--repetitions",      "3",
       "--window-s", "0.01",    "--meters", "none"};
   const auto text = run(args);
-  ASSERT_EQ(text.status, 0) << text.err;
+  // whichever this machine finds cheaper now: the status says what the text says
+  ASSERT_EQ(text.status, text.out.find("NOT measurably cheaper") == std::string::npos ? 0 : 1) << text.err;
   EXPECT_NE(text.out.find("measured, 3 alternating windows each"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("the file has runs with batches of 256 only"), std::string::npos) << text.out;
   std::vector<std::string> with_json = args;
   with_json.push_back("--json");
   const auto outcome = run(with_json);
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto answer = outcome.json();
   const auto& measured = answer["verification"];
+  EXPECT_EQ(outcome.status, measured["winner_is_cheaper"].get<bool>() ? 0 : 1) << outcome.err;
   EXPECT_EQ(measured["provenance"], "measured");
   EXPECT_EQ(measured["repetitions"], 3);
   EXPECT_GT(measured["top_per_datum"].get<double>(), 0);

@@ -218,6 +218,41 @@ TEST(Model, PredictsFromTheRowsOfTheFile) {
   EXPECT_THROW(Model(Contents(), "empty.h5"), std::invalid_argument);
 }
 
+TEST(Model, OfSeveralMachinesTheOneAskedForAnswers) {
+  // the same runs on two machines, the second one twice as slow
+  Contents contents = synthetic_contents("traffic", kPrices, 80, 0);
+  Row slow = contents.rows(machine_table()).front();
+  slow.set("host", "slow");
+  slow.set("processor", "half the clock");
+  contents.rows(machine_table()).push_back(slow);
+  const std::vector<Row> there = contents.rows(runs_table());
+  for (Row row : there) {
+    row.set("machine_row", std::int64_t{1});
+    row.set("step_s", 2 * row.real("step_s"));
+    contents.rows(runs_table()).push_back(std::move(row));
+  }
+  const std::vector<TrainingRun> runs = training_runs(contents);
+  ASSERT_EQ(runs.size(), 2 * there.size());
+  for (auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
+  const auto time_of = [&](const std::string& machine) {
+    const Model model(contents, "two.h5", machine);
+    EXPECT_EQ(model.machines().size(), 2u);
+    return model.predict(runs.front().configuration, hierarchy, Target::kTime).value;
+  };
+  EXPECT_NEAR(time_of("slow") / time_of(""), 2, 0.02);
+  EXPECT_EQ(time_of("1"), time_of("slow"));
+  EXPECT_EQ(time_of("0"), time_of(""));
+  try {
+    time_of("absent");
+    FAIL() << "a machine that the file has no model of";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("1 (slow, half the clock)"), std::string::npos) << error.what();
+  }
+  contents.rows(machine_table())[0].set("host", "slow");
+  EXPECT_THROW(time_of("slow"), std::invalid_argument) << "two of that name: a row's number tells which";
+}
+
 TEST(ModelFit, SimulatedCountersGiveTheirPricesBack) {
   // Counters that saw what our loops move, so that the times that traffic made are theirs as well.
   constexpr double kLine = 64;
