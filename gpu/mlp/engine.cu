@@ -54,7 +54,7 @@ Engine::Engine(const Network& network, std::shared_ptr<const DeviceData> data, c
       w_(static_cast<std::size_t>(plan_.parameters)),
       m_(static_cast<std::size_t>(plan_.parameters)),
       v_(static_cast<std::size_t>(plan_.parameters)),
-      rates_(learning_rates(options.adam)),
+      factors_(adam_factors(options.adam)),
       staged_(static_cast<std::size_t>(kMostSteps)) {
   train_batches_ = static_cast<int>((data_->train_rows + options.batch - 1) / options.batch);
 }

@@ -74,7 +74,8 @@ class Engine : public MlpEngine {
   std::shared_ptr<const DeviceData> data_;
   EngineOptions options_;
   int threads_ = 0;
-  Buffer<float> w_, m_, v_, rates_;
+  Buffer<float> w_, m_, v_;
+  Buffer<AdamFactors> factors_;
   Buffer<double> losses_;
   std::int64_t taken_ = 0;  ///< steps since set_parameters
 

@@ -4,7 +4,7 @@
 // behind the weight gradient (which never reaches memory). Beside them a step has three small kernels:
 // fetching the batch, the loss, and the biases.
 //
-// What changes from step to step (which batch, which learning rate) is looked up in device memory by the
+// What changes from step to step (which batch, which rate of Adam) is looked up in device memory by the
 // number of the step, so one graph serves all steps; it holds several of them, because starting a graph costs
 // the host more than a node costs the device. A partial batch is a whole one whose missing rows are zeros and
 // have no gradient.
@@ -28,9 +28,9 @@ constexpr int kThreads = 256;
 /// What the graph finds out at run time: written by the host before a call's first graph, counted up by the
 /// graph.
 struct GraphState {
-  const int* batches;  ///< of the call
-  const float* rates;  ///< of its steps
-  int rates_left;
+  const int* batches;          ///< of the call
+  const AdamFactors* factors;  ///< of its steps
+  int factors_left;
   int step;  ///< of the call, under way
   // of the step under way
   int rows;
@@ -71,7 +71,9 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t first = static_cast<std::int64_t>(__ldg(state->batches + state->step)) * batch;
   const int rows = static_cast<int>(min(static_cast<std::int64_t>(batch), train_rows - first));
   if (row == 0) {
-    constants.learning_rate = __ldg(state->rates + min(state->step, state->rates_left - 1));
+    const AdamFactors factors = factors_of(state->factors, state->factors_left, state->step);
+    constants.learning_rate = factors.rate;
+    constants.epsilon = factors.epsilon;
     state->adam = constants;
     state->rows = rows;
   }
@@ -121,8 +123,9 @@ __global__ void __launch_bounds__(kThreads)
   if (share != 0 || column >= layer.out) return;
   for (int other = 1; other < 8; ++other) sum += partial[other][lane];
   const AdamStep& step = state->adam;
-  const AdamConstants constants{step.beta1, step.beta2, 1.0f - step.beta1, 1.0f - step.beta2, step.epsilon};
-  adam_step(layer.w[column], layer.m[column], layer.v[column], sum, step.learning_rate, constants);
+  const AdamConstants constants{step.beta1, step.beta2, 1.0f - step.beta1, 1.0f - step.beta2};
+  adam_step(layer.w[column], layer.m[column], layer.v[column], sum, {step.learning_rate, step.epsilon},
+            constants);
 }
 
 __global__ void count_step(GraphState* state) { ++state->step; }
@@ -220,11 +223,11 @@ class GraphEngine final : public Engine {
 
  protected:
   void enqueue(const int* batches, int count) override {
-    const std::int64_t last = static_cast<std::int64_t>(rates_.size()) - 1, from = std::min(taken_, last);
+    const std::int64_t last = static_cast<std::int64_t>(factors_.size()) - 1, from = std::min(taken_, last);
     GraphState state{};
     state.batches = batches;
-    state.rates = rates_.data() + from;
-    state.rates_left = static_cast<int>(last - from + 1);
+    state.factors = factors_.data() + from;
+    state.factors_left = static_cast<int>(last - from + 1);
     copy_to_device(state_.data(), &state, sizeof state);
     zero_in_stream(stream_.handle(), losses_.data(), losses_.bytes());
     int left = count;
@@ -299,8 +302,7 @@ class GraphEngine final : public Engine {
     }
     const GraphLayer& last = layers_.back();
     const AdamStep constants{0, static_cast<float>(options_.adam.beta1),
-                             static_cast<float>(options_.adam.beta2),
-                             static_cast<float>(options_.adam.epsilon)};
+                             static_cast<float>(options_.adam.beta2), 0};
     launch({.grid = static_cast<unsigned>((batch + kThreads - 1) / kThreads),
             .block = kThreads,
             .stream = stream},

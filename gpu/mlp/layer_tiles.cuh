@@ -283,7 +283,7 @@ __device__ __forceinline__ int update_tiles(const LayerPlan& layer) {
 }
 template <class Shape>
 __device__ __forceinline__ void update_tile(TileShared<Shape>& shared, const LayerOperands& op, int rows,
-                                            int tile, float rate, const AdamConstants& adam) {
+                                            int tile, const AdamFactors& factors, const AdamConstants& adam) {
   constexpr int kEach = Shape::kEach;
   const int columns = tiles_of(op.layer.ld, Shape::kSize);
   const int m0 = tile / columns * Shape::kSize, n0 = tile % columns * Shape::kSize;
@@ -307,7 +307,7 @@ __device__ __forceinline__ void update_tile(TileShared<Shape>& shared, const Lay
     load_columns(op.m + at, m);
     load_columns(op.v + at, v);
 #pragma unroll
-    for (int j = 0; j < kEach; ++j) adam_step(w[j], m[j], v[j], gradient[j], rate, adam);
+    for (int j = 0; j < kEach; ++j) adam_step(w[j], m[j], v[j], gradient[j], factors, adam);
     store_columns(op.w + at, w);
     store_columns(op.m + at, m);
     store_columns(op.v + at, v);

@@ -2,6 +2,7 @@
 // The few formulas that all engines share: loss and gradient of one row, and Adam.
 
 #include "gpu/device/cuda.cuh"
+#include "gpu/mlp/plan.h"
 #include "kernels/network.h"
 #include "kernels/reference.h"
 
@@ -67,11 +68,17 @@ __device__ __forceinline__ bool row_is_right(int task, const float* z, const flo
 }
 
 struct AdamConstants {
-  float beta1, beta2, rest1, rest2, epsilon;  ///< rest = 1 - beta
+  float beta1, beta2, rest1, rest2;  ///< rest = 1 - beta
 };
 inline AdamConstants make_adam_constants(const reference::Adam& adam) {
   return {static_cast<float>(adam.beta1), static_cast<float>(adam.beta2), static_cast<float>(1 - adam.beta1),
-          static_cast<float>(1 - adam.beta2), static_cast<float>(adam.epsilon)};
+          static_cast<float>(1 - adam.beta2)};
+}
+
+/// Those of a step, counted from where `factors` points; beyond `left` they no longer change.
+__device__ __forceinline__ AdamFactors factors_of(const AdamFactors* factors, int left, int step) {
+  const float2 both = __ldg(reinterpret_cast<const float2*>(factors) + min(step, left - 1));
+  return {both.x, both.y};
 }
 
 /// sqrt within one unit in the last place, by the special function unit; 0 stays 0.
@@ -87,18 +94,18 @@ __device__ __forceinline__ float fast_sqrt(float x) {
 
 /// One parameter's step. The root and the quotient are the hardware's quick ones (2 units in the last place):
 /// the correctly rounded ones would be half of a small network's step.
-__device__ __forceinline__ void adam_step(float& w, float& m, float& v, float gradient, float rate,
-                                          const AdamConstants& adam) {
+__device__ __forceinline__ void adam_step(float& w, float& m, float& v, float gradient,
+                                          const AdamFactors& step, const AdamConstants& adam) {
   m = adam.beta1 * m + adam.rest1 * gradient;
   v = adam.beta2 * v + adam.rest2 * gradient * gradient;
-  w -= __fdividef(rate * m, fast_sqrt(v) + adam.epsilon);
+  w -= __fdividef(step.rate * m, fast_sqrt(v) + step.epsilon);
 }
-__device__ __forceinline__ void adam_step(float4& w, float4& m, float4& v, const float4& gradient, float rate,
-                                          const AdamConstants& adam) {
-  adam_step(w.x, m.x, v.x, gradient.x, rate, adam);
-  adam_step(w.y, m.y, v.y, gradient.y, rate, adam);
-  adam_step(w.z, m.z, v.z, gradient.z, rate, adam);
-  adam_step(w.w, m.w, v.w, gradient.w, rate, adam);
+__device__ __forceinline__ void adam_step(float4& w, float4& m, float4& v, const float4& gradient,
+                                          const AdamFactors& step, const AdamConstants& adam) {
+  adam_step(w.x, m.x, v.x, gradient.x, step, adam);
+  adam_step(w.y, m.y, v.y, gradient.y, step, adam);
+  adam_step(w.z, m.z, v.z, gradient.z, step, adam);
+  adam_step(w.w, m.w, v.w, gradient.w, step, adam);
 }
 
 }  // namespace mlpwatt::gpu

@@ -22,19 +22,12 @@ std::map<std::string, std::string> engine_facts(const Engine& engine) {
   return facts;
 }
 
-/// Epsilon lies in the device's code as a constant of all steps. Errors: std::invalid_argument.
-const reference::Adam& require_constant_epsilon(const reference::Adam& adam) {
-  if (adam.epsilon_on_corrected_root)
-    throw std::invalid_argument("the gpu's Adam has its epsilon beside the uncorrected root only");
-  return adam;
-}
-
 Backend::Trainer make_trainer(const Network& network, const Dataset& data, const RunOptions& options,
                               const reference::Adam& adam) {
   EngineOptions engine;
   engine.algorithm = options.algorithm;
   engine.batch = options.batch;
-  engine.adam = require_constant_epsilon(adam);
+  engine.adam = adam;
   std::unique_ptr<Engine> made = make_engine(network, data, engine);
   std::map<std::string, std::string> facts = engine_facts(*made);
   const MlpTolerance tolerance = tolerance_of(made->algorithm());
@@ -43,7 +36,7 @@ Backend::Trainer make_trainer(const Network& network, const Dataset& data, const
   engine.blocks = made->blocks();
   const auto same = [engine, network](const Dataset& rows, int batch, const reference::Adam& its) mutable {
     engine.batch = batch;
-    engine.adam = require_constant_epsilon(its);
+    engine.adam = its;
     return make_engine(network, rows, engine);
   };
   return {std::move(made), std::move(facts), same, tolerance};

@@ -25,8 +25,8 @@ struct PhaseArguments {
   int record, y;
   std::int64_t train_rows;
   const int* batches;
-  const float* rates;
-  int rates_left;  ///< beyond it the rate no longer changes
+  const AdamFactors* factors;
+  int factors_left;  ///< beyond it they no longer change
   AdamConstants adam;
 };
 
@@ -34,13 +34,13 @@ struct PhaseArguments {
 struct PhaseStep {
   const float* records;
   int rows;
-  float rate;
+  AdamFactors factors;
 };
 __device__ __forceinline__ PhaseStep phase_step(const PhaseArguments& arguments, int step) {
   const std::int64_t first = static_cast<std::int64_t>(__ldg(arguments.batches + step)) * arguments.batch;
   return {arguments.records + first * arguments.record,
           static_cast<int>(min(static_cast<std::int64_t>(arguments.batch), arguments.train_rows - first)),
-          __ldg(arguments.rates + min(step, arguments.rates_left - 1))};
+          factors_of(arguments.factors, arguments.factors_left, step)};
 }
 
 /// Rows of the tile's sums meet in shared memory: one thread a row.
@@ -112,7 +112,7 @@ __device__ __forceinline__ void backward_phase(PhaseShared<Shape>& shared, const
                            step.rows, tile);
     } else {  // one call, so that the compiler makes the update's code once
       const LayerOperands op = phase_layer(arguments, step, tile < own ? k : k + 1);
-      update_tile<Shape>(shared.tile, op, step.rows, tile < own ? tile : tile - own, step.rate,
+      update_tile<Shape>(shared.tile, op, step.rows, tile < own ? tile : tile - own, step.factors,
                          arguments.adam);
     }
   }

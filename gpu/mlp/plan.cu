@@ -93,17 +93,18 @@ std::vector<float> make_records(const Dataset& data, const RecordPlan& plan, int
   return records;
 }
 
-std::vector<float> learning_rates(const reference::Adam& adam) {
+std::vector<AdamFactors> adam_factors(const reference::Adam& adam) {
   constexpr std::size_t kMost = std::size_t{1} << 20;
   constexpr double kNothing = 1e-9;  // beyond float's resolution of 1 - power
-  std::vector<float> rates;
+  std::vector<AdamFactors> factors;
   double power1 = 1, power2 = 1;
   do {
     power1 *= adam.beta1;
     power2 *= adam.beta2;
-    rates.push_back(static_cast<float>(adam.learning_rate * std::sqrt(1 - power2) / (1 - power1)));
-  } while (rates.size() < kMost && (power1 > kNothing || power2 > kNothing));
-  return rates;
+    factors.push_back({static_cast<float>(adam.learning_rate * std::sqrt(1 - power2) / (1 - power1)),
+                       static_cast<float>(adam.epsilon_at(power2))});
+  } while (factors.size() < kMost && (power1 > kNothing || power2 > kNothing));
+  return factors;
 }
 
 }  // namespace mlpwatt::gpu

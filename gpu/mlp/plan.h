@@ -60,7 +60,12 @@ RecordPlan make_record_plan(const DatasetInfo& info);
 /// one.
 std::vector<float> make_records(const Dataset& data, const RecordPlan& plan, int spare);
 
-/// Bias-corrected learning rates of the steps 1, 2, ... up to where they no longer change.
-std::vector<float> learning_rates(const reference::Adam& adam);
+/// Of Adam what changes from step to step, as kernels read it: in one load.
+struct alignas(8) AdamFactors {
+  float rate = 0;  ///< lr sqrt(1 - beta2^t) / (1 - beta1^t)
+  float epsilon = 0;
+};
+/// Of the steps 1, 2, ... up to where they no longer change.
+std::vector<AdamFactors> adam_factors(const reference::Adam& adam);
 
 }  // namespace mlpwatt::gpu

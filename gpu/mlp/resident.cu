@@ -161,7 +161,7 @@ class ResidentEngine final : public Engine {
 
  protected:
   void enqueue(const int* batches, int count) override {
-    const std::int64_t last = static_cast<std::int64_t>(rates_.size()) - 1;
+    const std::int64_t last = static_cast<std::int64_t>(factors_.size()) - 1;
     const std::int64_t from = std::min(taken_, last);
     ResidentArguments arguments{data_->records.data(),
                                 data_->train_rows,
@@ -171,7 +171,7 @@ class ResidentEngine final : public Engine {
                                 w_.data(),
                                 m_.data(),
                                 v_.data(),
-                                rates_.data() + from,
+                                factors_.data() + from,
                                 static_cast<int>(std::min<std::int64_t>(last - from + 1, INT32_MAX)),
                                 losses_.data(),
                                 make_adam_constants(options_.adam)};

@@ -76,8 +76,8 @@ struct ResidentArguments {
   int count;
   const GradientTile* tiles;
   float *w, *m, *v;
-  const float* rates;  ///< of the steps taken so far, and on
-  int rates_left;      ///< beyond it the rate no longer changes
+  const AdamFactors* factors;  ///< of the steps taken so far, and on
+  int factors_left;            ///< beyond it they no longer change
   double* losses;
   AdamConstants adam;
 };
@@ -315,7 +315,7 @@ __global__ void __launch_bounds__(kResidentThreads, 1)
   int x = 0;
   for (int step = 0; step < arguments.count; ++step) {
     // Asked for now, needed after the gradients, or in the next step.
-    const float rate = __ldg(arguments.rates + min(step, arguments.rates_left - 1));
+    const AdamFactors factors = factors_of(arguments.factors, arguments.factors_left, step);
     const int after_next = step + 2 < arguments.count ? __ldg(arguments.batches + step + 2) : 0;
     const bool more = step + 1 < arguments.count;
     const int other_x = plan.x_buffers > 1 ? plan.block_rows * plan.record.record - x : 0;
@@ -372,7 +372,7 @@ __global__ void __launch_bounds__(kResidentThreads, 1)
         add_product(gradient, 1.0f, load4(map_shared(partial + p, static_cast<unsigned>(c))));
       float4 w = load4(shared + p), m = load4(shared + plan.m + p - slice_first),
              v = load4(shared + plan.v + p - slice_first);
-      adam_step(w, m, v, gradient, rate, arguments.adam);
+      adam_step(w, m, v, gradient, factors, arguments.adam);
       store4(shared + plan.m + p - slice_first, m);
       store4(shared + plan.v + p - slice_first, v);
       if (everywhere)

@@ -26,8 +26,9 @@ class Workspace {
 
 /// What the phases of a step need. @param batches in device memory @param taken steps before these
 PhaseArguments phase_arguments(const NetworkPlan& plan, const DeviceData& data, const Workspace& workspace,
-                               float* w, float* m, float* v, const int* batches, const Buffer<float>& rates,
-                               std::int64_t taken, const reference::Adam& adam);
+                               float* w, float* m, float* v, const int* batches,
+                               const Buffer<AdamFactors>& factors, std::int64_t taken,
+                               const reference::Adam& adam);
 
 /// 64 or 32: the tiles that phases of this network take on this device.
 /// Errors: std::invalid_argument for more outputs than the loss's tile holds.

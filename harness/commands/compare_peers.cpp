@@ -115,8 +115,11 @@ void report_libraries(const BlasLibraries& libraries, std::ostream& err) {
   for (const auto& [name, reason] : libraries.absent) err << fmt::format("absent: {} ({})\n", name, reason);
 }
 
-void report_peaks(const Peaks& peaks, int threads, std::ostream& err) {
-  err << fmt::format("peaks on {} thread(s): {}FLOP/s;", threads, human_si(peaks.flops_per_s));
+void report_peaks(const Peaks& peaks, const Ceiling& ceiling, std::ostream& err) {
+  err << fmt::format("peaks of {}: {}FLOP/s;",
+                     ceiling.threads > 0 ? fmt::format("{} thread(s)", ceiling.threads)
+                                         : fmt::format("the {}, {}", ceiling.device, ceiling.precision),
+                     human_si(peaks.flops_per_s));
   for (const Bandwidth& level : peaks.levels)
     err << fmt::format(" {} {}B/s", level.level, human_si(level.bytes_per_s));
   err << '\n';
@@ -160,9 +163,10 @@ int run(Options options, Context& context) {
   std::vector<std::unique_ptr<Learner>> learners;
   if (!std::all_of(points.begin(), points.end(), is_gemm))
     learners = enrol(options, settings, libraries, scratch.path(), context.err);
-  if (options.peaks_s > 0 && !on_gpu) {  // the peaks are the processor's
-    settings.peaks = measure_peaks(kernel, options.peaks_s, clock);
-    report_peaks(settings.peaks, kernel.threads, context.err);
+  if (options.peaks_s > 0) {
+    const Ceiling ceiling{options.points.device, "fp32", on_gpu ? 0 : kernel.threads};
+    settings.peaks = measure_peaks(kernel, options.peaks_s, clock, ceiling);
+    report_peaks(settings.peaks, ceiling, context.err);
   }
   RecordFile file(options.out.empty() ? default_output(settings.run.machine.host) : options.out);
   context.err << fmt::format("{} comparison(s) on {} thread(s), {} turns of {:g} s each, medians; to {}\n",

@@ -5,6 +5,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "kernels/backend.h"
+
 namespace mlpwatt {
 namespace {
 
@@ -41,20 +43,25 @@ Best best_rates(const Benchmark& benchmark, const RunOptions& options, double se
   return {static_cast<double>(cost.flops()) * per_s, static_cast<double>(cost.compulsory_bytes()) * per_s};
 }
 
+bool on_processor(const Ceiling& ceiling) { return ceiling.device == "cpu"; }
+
 /// The stream probe of this loop whose working set is nearest to `bytes`.
-Benchmark stream_near(const std::string& operation, std::int64_t bytes, bool all, const RunOptions& options) {
+/// @param options of the ceiling, threads > 0
+Benchmark stream_near(const std::string& operation, std::int64_t bytes, const Ceiling& ceiling,
+                      const RunOptions& options) {
   Benchmark nearest;
   double least = std::numeric_limits<double>::infinity();
-  family("cpu/stream").enumerate(options, [&](const Benchmark& benchmark) {
+  family(ceiling.device + "/stream").enumerate(options, [&](const Benchmark& benchmark) {
     if (std::get<std::string>(benchmark.parameters.at("operation")) != operation) return;
-    if (benchmark.name.ends_with("/all") != all) return;
+    if (!benchmark.unavailable.empty() || benchmark.name.ends_with("/shared")) return;
+    if (on_processor(ceiling) && benchmark.name.ends_with("/all") != (options.threads > 1)) return;
     const double size =
         static_cast<double>(std::get<std::int64_t>(benchmark.parameters.at("working_set_bytes")));
     const double distance = std::abs(std::log(size / static_cast<double>(bytes)));
     if (distance < least) least = distance, nearest = benchmark;
   });
   if (!nearest.make)
-    throw std::runtime_error("cpu/stream has no " + operation + " to measure the floor with");
+    throw std::runtime_error(ceiling.device + "/stream has no " + operation + " to measure the floor with");
   return nearest;
 }
 
@@ -72,8 +79,13 @@ Peaks unmeasured(const RunOptions& options) {
   return peaks;
 }
 
-RunOptions for_peaks(RunOptions options) {
-  options.threads = options.threads > 0 ? options.threads : options.hierarchy.cores;
+RunOptions for_peaks(RunOptions options, const Ceiling& ceiling) {
+  if (!on_processor(ceiling)) {
+    const Backend& backend = require_backend(ceiling.device);
+    if (backend.hierarchy) options.hierarchy = backend.hierarchy();
+    options.algorithm.clear();
+  }
+  options.threads = on_processor(ceiling) && ceiling.threads > 0 ? ceiling.threads : options.hierarchy.cores;
   options.isa.clear();  // the machine's peak, whatever the kernels were told to use
   return options;
 }
@@ -82,16 +94,20 @@ double share_of(double seconds, const Peaks& peaks) {
   return seconds / static_cast<double>(1 + peaks.levels.size() * std::size(kOperations));
 }
 
-void measure_flops(Peaks& peaks, const RunOptions& options, double share_s, Clock& clock) {
-  family("cpu/fma").enumerate(options, [&](const Benchmark& benchmark) {
-    // "/one" keeps to one thread, whatever is asked for
-    if (benchmark.unavailable.empty() && !benchmark.name.ends_with("/one"))
-      peaks.flops_per_s =
-          std::max(peaks.flops_per_s, best_rates(benchmark, options, share_s, clock).flops_per_s);
+void measure_flops(Peaks& peaks, const Ceiling& ceiling, const RunOptions& options, double share_s,
+                   Clock& clock) {
+  const std::string name = ceiling.device + "/fma";
+  family(name).enumerate(options, [&](const Benchmark& benchmark) {
+    // "/one" keeps to one thread, whatever is asked for; a device has a probe for each way to its units
+    if (!benchmark.unavailable.empty() || benchmark.name.ends_with("/one")) return;
+    if (!on_processor(ceiling) && !benchmark.name.starts_with(name + "/" + ceiling.precision)) return;
+    peaks.flops_per_s =
+        std::max(peaks.flops_per_s, best_rates(benchmark, options, share_s, clock).flops_per_s);
   });
 }
 
-void measure_level(Peaks& peaks, std::size_t which, const RunOptions& options, double share_s, Clock& clock) {
+void measure_level(Peaks& peaks, std::size_t which, const Ceiling& ceiling, const RunOptions& options,
+                   double share_s, Clock& clock) {
   const std::int64_t largest_cache =
       peaks.levels.size() > 1 ? peaks.levels[peaks.levels.size() - 2].capacity_bytes : 1 << 26;
   Bandwidth& level = peaks.levels[which];
@@ -99,7 +115,7 @@ void measure_level(Peaks& peaks, std::size_t which, const RunOptions& options, d
   const std::int64_t bytes =
       level.capacity_bytes == kUnlimited ? 4 * largest_cache : level.capacity_bytes / 2;
   for (const char* operation : kOperations) {
-    const Benchmark probe = stream_near(operation, bytes, options.threads > 1, options);
+    const Benchmark probe = stream_near(operation, bytes, ceiling, options);
     level.bytes_per_s = std::max(level.bytes_per_s, best_rates(probe, options, share_s, clock).bytes_per_s);
   }
 }
@@ -113,26 +129,39 @@ std::size_t level_of(const Peaks& peaks, std::int64_t footprint_bytes) {
 
 }  // namespace
 
-Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock) {
-  const RunOptions options = for_peaks(asked);
+Ceiling ceiling_of(const Row& run) {
+  Ceiling ceiling;
+  ceiling.device = run.text("backend");
+  if (on_processor(ceiling)) {
+    ceiling.threads = static_cast<int>(run.integer("threads"));
+    return ceiling;
+  }
+  // gpu/gemm/tf32/..., or an engine by its name: "graph_bf16 ..."
+  for (const std::string precision : {"tf32", "bf16"})
+    if (run.text("name").find("/" + precision + "/") != std::string::npos ||
+        run.text("algorithm").find("_" + precision) != std::string::npos)
+      ceiling.precision = precision;
+  return ceiling;
+}
+
+Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock, const Ceiling& ceiling) {
+  const RunOptions options = for_peaks(asked, ceiling);
   Peaks peaks = unmeasured(options);
   const double share_s = share_of(seconds, peaks);
-  measure_flops(peaks, options, share_s, clock);
+  measure_flops(peaks, ceiling, options, share_s, clock);
   for (std::size_t level = 0; level < peaks.levels.size(); ++level)
-    measure_level(peaks, level, options, share_s, clock);
+    measure_level(peaks, level, ceiling, options, share_s, clock);
   return peaks;
 }
 
-const Peaks& PeaksOnDemand::of(int threads, std::int64_t footprint_bytes) {
-  RunOptions options = options_;
-  options.threads = threads;
-  options = for_peaks(options);
-  auto [found, fresh] = known_.try_emplace(threads, unmeasured(options));
+const Peaks& PeaksOnDemand::of(const Ceiling& ceiling, std::int64_t footprint_bytes) {
+  const RunOptions options = for_peaks(options_, ceiling);
+  auto [found, fresh] = known_.try_emplace(ceiling, unmeasured(options));
   Peaks& peaks = found->second;
   const double share_s = share_of(seconds_, peaks);
-  if (fresh) measure_flops(peaks, options, share_s, clock_);
+  if (fresh) measure_flops(peaks, ceiling, options, share_s, clock_);
   const std::size_t level = level_of(peaks, footprint_bytes);
-  if (!(peaks.levels[level].bytes_per_s > 0)) measure_level(peaks, level, options, share_s, clock_);
+  if (!(peaks.levels[level].bytes_per_s > 0)) measure_level(peaks, level, ceiling, options, share_s, clock_);
   return peaks;
 }
 
@@ -151,12 +180,12 @@ std::int64_t footprint_bytes(const std::string& family, const Cost& cost) {
 
 void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks) {
   const std::string& family = run.text("family");
-  if (run.text("backend") != "cpu" || run.integer("threads") < 1 || family.ends_with("/fma") ||
+  const Ceiling ceiling = ceiling_of(run);
+  if ((on_processor(ceiling) && ceiling.threads < 1) || family.ends_with("/fma") ||
       family.ends_with("/stream") || family.ends_with("/chase"))
     return;
   const std::int64_t footprint = footprint_bytes(family, cost);
-  const double least_s =
-      floor_s(cost, footprint, peaks.of(static_cast<int>(run.integer("threads")), footprint));
+  const double least_s = floor_s(cost, footprint, peaks.of(ceiling, footprint));
   if (!(least_s > 0)) return;
   run.set("floor_s", least_s);
   run.set("floor_ratio", run.real("step_s") / least_s);

@@ -1,6 +1,7 @@
 #pragma once
 // The least time a machine allows for a piece of work: its measured peaks against the work's FLOPs and bytes.
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -24,27 +25,38 @@ struct Peaks {
   std::vector<Bandwidth> levels;  ///< nearest first, memory last
 };
 
-/// Runs the catalogue's fma and stream probes on options.threads threads (0 = all cores), about
-/// `seconds` in all. The best block counts: a floor must not be raised by a neighbour's load.
-/// Errors: std::runtime_error when a probe's own check fails.
-Peaks measure_peaks(const RunOptions& options, double seconds, Clock& clock);
+/// Whose peaks: so many threads of the processor, or all of another device with one of its arithmetics.
+struct Ceiling {
+  std::string device = "cpu";      ///< the backend's name; its families' names begin with it
+  std::string precision = "fp32";  ///< of products; the processor has one
+  int threads = 0;                 ///< of the processor; 0 = all cores
+  auto operator<=>(const Ceiling&) const = default;
+};
 
-/// Measures the peaks of a number of threads when they are first asked for, and keeps them. Of the levels
+/// What a row of /runs (backend, name, algorithm, threads) has its floor under.
+Ceiling ceiling_of(const Row& run);
+
+/// Runs the catalogue's fma and stream probes of the ceiling's device, about `seconds` in all. The best block
+/// counts: a floor must not be raised by a neighbour's load.
+/// Errors: std::runtime_error when a probe's own check fails or the device is not there.
+Peaks measure_peaks(const RunOptions& options, double seconds, Clock& clock, const Ceiling& ceiling);
+
+/// Measures the peaks under a ceiling when they are first asked for, and keeps them. Of the levels
 /// only those that something lies in: the probes of a large last cache and of memory take seconds to set up.
 class PeaksOnDemand {
  public:
-  /// @param seconds for one number of threads
+  /// @param seconds for one ceiling
   PeaksOnDemand(RunOptions options, double seconds, Clock& clock)
       : options_(std::move(options)), seconds_(seconds), clock_(clock) {}
   /// Errors: as measure_peaks.
   /// @return with the bandwidth of the level that holds `footprint_bytes`; that of others may be missing
-  const Peaks& of(int threads, std::int64_t footprint_bytes);
+  const Peaks& of(const Ceiling& ceiling, std::int64_t footprint_bytes);
 
  private:
   RunOptions options_;
   double seconds_;
   Clock& clock_;
-  std::map<int, Peaks> known_;
+  std::map<Ceiling, Peaks> known_;
 };
 
 /// Bytes that a step of a benchmark of this family has to find somewhere: a training step writes weights and
@@ -55,8 +67,8 @@ std::int64_t footprint_bytes(const std::string& family, const Cost& cost);
 /// NaN while the peaks are unknown.
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
 
-/// Sets floor_s and floor_ratio of a row of /runs that has its time: against the peaks of as many threads as
-/// it ran on. Nothing for the processor's own probes, which the floor is made of, and for other devices.
+/// Sets floor_s and floor_ratio of a row of /runs that has its time: against the peaks under its ceiling.
+/// Nothing for the probes, which the floor is made of.
 void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks);
 
 }  // namespace mlpwatt

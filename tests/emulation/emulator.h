@@ -55,6 +55,7 @@ struct Settings {
   int multiprocessors = 4;
   std::size_t shared_bytes_per_block = 227 << 10;
   int blocks_per_multiprocessor = 2;  ///< that a cooperative launch may count on
+  bool usable = false;                ///< the harness takes it for a device that is there
 };
 Settings& settings();
 

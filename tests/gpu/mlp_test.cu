@@ -66,23 +66,36 @@ std::vector<Case> cases() {
   };
 }
 
-std::unique_ptr<Engine> make(const Case& c, const Dataset& data, const std::string& algorithm, int blocks) {
+/// A rate at which ten steps show.
+reference::Adam quick_adam() {
+  reference::Adam adam;
+  adam.learning_rate = 1e-2;
+  return adam;
+}
+
+std::unique_ptr<Engine> make(const Case& c, const Dataset& data, const std::string& algorithm, int blocks,
+                             const reference::Adam& adam = quick_adam()) {
   EngineOptions options;
   options.algorithm = algorithm;
   options.batch = c.batch;
   options.blocks = blocks;
-  options.adam.learning_rate = 1e-2;
+  options.adam = adam;
   return make_engine(c.network, data, options);
 }
 
-void expect_as_reference(const Case& c, const std::string& algorithm, int blocks, int steps = 10) {
+/// An engine that takes the steps of `adam` against a reference that takes those of `wanted`.
+Check against_reference(const Case& c, const std::string& algorithm, int blocks, int steps,
+                        const reference::Adam& adam, const reference::Adam& wanted) {
   const Dataset data = small_data(c.network.inputs, c.network.outputs(), c.network.task, c.train_rows);
-  const auto engine = make(c, data, algorithm, blocks);
-  ASSERT_EQ(engine->algorithm(), algorithm);
-  reference::Adam adam;
-  adam.learning_rate = 1e-2;
-  const Check check =
-      check_against_reference(*engine, c.network, data, c.batch, adam, 3, steps, tolerance_of(algorithm));
+  const auto engine = make(c, data, algorithm, blocks, adam);
+  EXPECT_EQ(engine->algorithm(), algorithm);
+  return check_against_reference(*engine, c.network, data, c.batch, wanted, 3, steps,
+                                 tolerance_of(algorithm));
+}
+
+void expect_as_reference(const Case& c, const std::string& algorithm, int blocks, int steps = 10,
+                         const reference::Adam& adam = quick_adam()) {
+  const Check check = against_reference(c, algorithm, blocks, steps, adam, adam);
   EXPECT_TRUE(check.passed) << algorithm << " " << blocks << " " << c.name << ": " << check.detail;
   EXPECT_GT(check.error, 0) << "compared nothing";
 }
@@ -157,6 +170,19 @@ TEST(GpuMlpGraph, TensorCoreProductsAreAsNearAsTheirRounding) {
   for (const char* algorithm : {"graph_tf32", "graph_bf16"}) {
     expect_as_reference(cases()[0], algorithm, 0, 3);
     expect_as_reference(cases()[3], algorithm, 0, 3);
+  }
+}
+
+TEST(GpuMlp, AdamMayAddItsEpsilonToTheCorrectedRoot) {
+  reference::Adam ours = quick_adam();
+  ours.epsilon = 1e-3;  // so large that it matters where it is added
+  reference::Adam other = ours;
+  other.epsilon_on_corrected_root = true;
+  const std::pair<const char*, int> engines[] = {{"resident", 1}, {"cooperative", 3}, {"graph", 0}};
+  for (const auto& [algorithm, blocks] : engines) {
+    expect_as_reference(cases()[0], algorithm, blocks, 4, other);
+    EXPECT_FALSE(against_reference(cases()[0], algorithm, blocks, 4, ours, other).passed)
+        << algorithm << " makes no difference between the two";
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "gpu/gemm/gemm_benchmarks.h"
 #include "gpu/runtime.h"
+#include "harness/compare/floor.h"
 
 namespace mlpwatt::gpu {
 namespace {
@@ -108,6 +109,36 @@ TEST(GpuProbes, AVariantThatIsNotThereIsNamed) {
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("simt_7x7x7"), std::string::npos);
   }
+}
+
+/// The floor of the device's rows is made of what its own probes reach.
+TEST(GpuProbes, TheFloorOfARowIsTheDevices) {
+#if defined(MLPWATT_EMULATED)
+  struct Usable {
+    Usable() { emulation::settings().usable = true; }
+    ~Usable() { emulation::settings().usable = false; }
+  } usable;
+#endif
+  PeaksOnDemand peaks({}, 0.01, system_clock());
+  Cost cost;
+  cost.multiplies = cost.adds = 500'000;
+  cost.compulsory_read_bytes = 300'000, cost.compulsory_write_bytes = 100'000;
+  Row row(runs_table());
+  row.set("backend", "gpu");
+  row.set("family", "gpu/gemm");
+  row.set("name", "gpu/gemm/fp32/nn/100x100x50");
+  row.set("threads", 1024);
+  row.set("step_s", 1.0);
+  set_floor(row, cost, peaks);
+  const Peaks& found = peaks.of({.device = "gpu"}, 400'000);
+  ASSERT_EQ(found.levels.size(), 3u);
+  EXPECT_EQ(found.levels[0].capacity_bytes,
+            static_cast<std::int64_t>(device().l1_bytes) * device().multiprocessors);
+  EXPECT_EQ(found.levels[1].capacity_bytes, static_cast<std::int64_t>(device().l2_bytes));
+  EXPECT_GT(found.flops_per_s, 0);
+  EXPECT_GT(row.real("floor_s"), 0);
+  EXPECT_DOUBLE_EQ(row.real("floor_s"), floor_s(cost, 400'000, found));
+  EXPECT_DOUBLE_EQ(row.real("floor_ratio"), 1 / row.real("floor_s"));
 }
 
 }  // namespace

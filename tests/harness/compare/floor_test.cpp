@@ -36,7 +36,7 @@ TEST(Floor, PeaksOfThisMachineAreThere) {
   RunOptions options;
   options.hierarchy = {.source = "assumed", .cores = 1, .hardware_threads = 1};
   options.hierarchy.levels = {{"L1", 32 << 10, 64, 8, 1}, {"L2", 256 << 10, 64, 8, 1}};
-  const Peaks peaks = measure_peaks(options, 0.05, system_clock());
+  const Peaks peaks = measure_peaks(options, 0.05, system_clock(), {});
   EXPECT_GT(peaks.flops_per_s, 0);
   ASSERT_EQ(peaks.levels.size(), 3u);
   for (const Bandwidth& level : peaks.levels) EXPECT_GT(level.bytes_per_s, 0) << level.level;
@@ -61,7 +61,7 @@ TEST(Floor, EveryRunOfTheProcessorHasOneButItsProbes) {
     return row;
   };
   const auto least_s = [&](std::int64_t footprint) {
-    return floor_s(cost, footprint, peaks.of(1, footprint));
+    return floor_s(cost, footprint, peaks.of({.threads = 1}, footprint));
   };
   for (const auto& [family, footprint] :
        {std::pair{"gemm", 300}, {"gemm_twin", 300}, {"mlp_train", 200}, {"train", 200}}) {
@@ -69,15 +69,29 @@ TEST(Floor, EveryRunOfTheProcessorHasOneButItsProbes) {
     EXPECT_DOUBLE_EQ(row.real("floor_s"), least_s(footprint)) << family;
     EXPECT_DOUBLE_EQ(row.real("floor_ratio"), 1 / row.real("floor_s")) << family;
   }
-  for (const auto& [backend, family] : {std::pair{"cpu", "fma"},
-                                        {"cpu", "stream"},
-                                        {"cpu", "chase"},
-                                        {"gpu", "mlp_train"}}) {  // the peaks are the processor's
+  for (const auto& [backend, family] :
+       {std::pair{"cpu", "fma"}, {"cpu", "stream"}, {"cpu", "chase"}, {"gpu", "stream"}}) {
     const Row row = row_of(backend, family);
     EXPECT_TRUE(std::isnan(row.real("floor_s")) && std::isnan(row.real("floor_ratio"))) << backend << family;
   }
   EXPECT_EQ(footprint_bytes("cpu/gemm", cost), 300);
   EXPECT_EQ(footprint_bytes("cpu/mlp_train", cost), 200) << "weights are written where they were read";
+}
+
+TEST(Floor, ARowSaysWhoseItIs) {
+  const auto of = [](const char* backend, const char* name, const char* algorithm) {
+    Row row(runs_table());
+    row.set("backend", backend);
+    row.set("name", name);
+    row.set("algorithm", algorithm);
+    row.set("threads", 3);
+    return ceiling_of(row);
+  };
+  EXPECT_EQ(of("cpu", "cpu/gemm/nn/8x8x8", ""), (Ceiling{"cpu", "fp32", 3}));
+  EXPECT_EQ(of("gpu", "gpu/gemm/fp32/nn/8x8x8", ""), (Ceiling{"gpu", "fp32", 0}));
+  EXPECT_EQ(of("gpu", "gpu/gemm/tf32/nn/8x8x8", ""), (Ceiling{"gpu", "tf32", 0}));
+  EXPECT_EQ(of("gpu", "gpu/mlp_train/adult/rectangle/64/2", "graph_bf16 64x64"), (Ceiling{"gpu", "bf16", 0}));
+  EXPECT_EQ(of("gpu", "gpu/mlp_train/adult/rectangle/64/2", "resident"), (Ceiling{"gpu", "fp32", 0}));
 }
 
 TEST(Processors, OneOfEachCoreFirst) {
