@@ -471,6 +471,50 @@ TEST(Mlp, ExpAndLogAreWithinTwoUnitsInTheLastPlace) {
   }
 }
 
+/// One step of many parameters against the formula in double: gradients of every size, none at all, in
+/// copies.
+TEST(FusedKernels, AdamIsItsFormulaToTheLastDigits) {
+  constexpr std::int64_t kCount = 1237;  // whole blocks, a vector and a tail
+  std::mt19937_64 random(11);
+  const auto unit = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  const AdamStep step{1e-3f, 0.9f, 0.999f, 1e-7f};
+  for (const Isa isa : available_isas())
+    for (const int copies : {1, 3}) {
+      std::vector<float> gradient(static_cast<std::size_t>(copies) * kCount), w(kCount), m(kCount), v(kCount);
+      for (float& g : gradient)
+        g = static_cast<float>((unit() < 0.5 ? -1 : 1) * std::exp(60 * unit() - 45)) * (random() % 8 != 0);
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        w[i] = static_cast<float>(unit() - 0.5);
+        const bool fresh = random() % 4 == 0;  // the first step's moments are 0
+        m[i] = fresh ? 0 : static_cast<float>(1e-3 * (unit() - 0.5));
+        v[i] = fresh ? 0 : static_cast<float>(std::exp(30 * unit() - 40));
+        for (int c = 0; c < copies && fresh && i % 2 == 0; ++c) gradient[c * kCount + i] = 0;
+      }
+      const std::vector<float> w0 = w, m0 = m, v0 = v;
+      fused_kernels(isa).adam(step, 0, kCount, gradient.data(), copies, kCount, w.data(), m.data(), v.data());
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        float sum = 0;
+        for (int c = 0; c < copies; ++c) sum += gradient[c * kCount + i];
+        const double g = sum, first = 0.9f * double{m0[i]} + double{1 - 0.9f} * g,
+                     second = 0.999f * double{v0[i]} + double{1 - 0.999f} * (g * g);
+        const double moved = 1e-3f * first / (std::sqrt(second) + 1e-7f);
+        const std::string what = isa_name(isa) + " " + std::to_string(copies) + " " + std::to_string(i);
+        ASSERT_NEAR(m[i], first, 2e-7 * (std::abs(m0[i]) + std::abs(g))) << what;
+        ASSERT_NEAR(v[i], second, 4e-7 * second + 1e-44) << what;
+        // what the moments' own rounding moves, a few units of the quotient, and the last digit of w
+        ASSERT_NEAR(w[i], w0[i] - moved,
+                    1.5e-6 * std::abs(moved) +
+                        3e-7 * 1e-3 * (std::abs(m0[i]) + std::abs(g)) / (std::sqrt(second) + 1e-7) +
+                        0x1p-24 * std::abs(w0[i] - moved) + 1e-12)
+            << what;
+      }
+      gradient[17] = std::nanf("");
+      fused_kernels(isa).adam(step, 0, kCount, gradient.data(), copies, kCount, w.data(), m.data(), v.data());
+      EXPECT_TRUE(std::isnan(w[17])) << "a poisoned gradient must be seen";
+      EXPECT_FALSE(std::isnan(w[18]));
+    }
+}
+
 TEST(Mlp, EveryQuickEntryPassesItsCheck) {
   RunOptions options;
   options.hierarchy = small_hierarchy();
