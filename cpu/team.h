@@ -4,6 +4,9 @@
 
 #include <omp.h>
 #include <sched.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include <atomic>
 #include <vector>
@@ -60,17 +63,43 @@ struct TeamMember {
   Range share(long count) const { return {count * id / size, count * (id + 1) / size}; }
 };
 
-/// Runs `body(member)` on `threads` OpenMP threads and returns when all have finished.
+/// While it lives, this thread takes floats below 1.2e-38 (denormals) for zero, and makes none, as XLA and
+/// TensorFlow do. Gradients get there where a loss is learnt to the last digit, and each operation on one
+/// costs a hundred cycles and more on x86: 294_satellite_image/rectangle_residual/524288/12 took 253 ms a
+/// step instead of 6.
+class DenormalsAreZero {
+ public:
+#if defined(__x86_64__)
+  DenormalsAreZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // to zero, as zero
+  ~DenormalsAreZero() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+
+ public:
+#else
+  DenormalsAreZero() = default;
+#endif
+  DenormalsAreZero(const DenormalsAreZero&) = delete;
+  DenormalsAreZero& operator=(const DenormalsAreZero&) = delete;
+};
+
+/// Runs `body(member)` on `threads` OpenMP threads and returns when all have finished. Denormals are zero
+/// meanwhile.
 template <typename Body>
 void run_team(int threads, const Body& body) {
   if (threads == 1) {
+    const DenormalsAreZero here;
     SpinBarrier barrier(1);
     body(TeamMember{0, 1, &barrier});
     return;
   }
   SpinBarrier barrier(threads);
 #pragma omp parallel num_threads(threads)
-  body(TeamMember{omp_get_thread_num(), threads, &barrier});
+  {
+    const DenormalsAreZero here;
+    body(TeamMember{omp_get_thread_num(), threads, &barrier});
+  }
 }
 
 }  // namespace mlpwatt

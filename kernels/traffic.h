@@ -19,7 +19,7 @@ struct Traffic {
   std::vector<double> bytes;
   double issued_flops = 0;  ///< multiplies and adds of whole vectors, unused lanes included
   double tiles = 0;         ///< register tiles: each starts and drains its accumulators once
-  double roots = 0;         ///< elements that take a division and a square root (Adam)
+  double roots = 0;         ///< elements that take a quotient by a square root (Adam)
   double barriers = 0;      ///< meetings of the team, of each member
   int threads = 1;
   double imbalance = 1;  ///< busiest thread's share of the work over the mean share, >= 1

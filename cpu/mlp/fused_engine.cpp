@@ -210,15 +210,19 @@ class FusedEngine : public CpuEngine {
       AdamSchedule schedule = start;
       for (std::int64_t s = 0; s < count; ++s) {
         const int batch = batches[s];
+        const auto first_of = [&](int next) {
+          return member.share(train_.panels(next, kernels_.lanes)).first;
+        };
         const auto [first, last] = member.share(train_.panels(batch, kernels_.lanes));
         long p = first;
         do {  // once at least: a thread without rows still owes a gradient of zeros
           const long next = std::min(last, p + plan_.chunk_panels);
           // The data of a chunk to come, while this one is worked on.
-          const float* data_to_come = !fetch_data_    ? nullptr
-                                      : next < last   ? layer_input(train_, batch, next, 0)
-                                      : s + 1 < count ? layer_input(train_, batches[s + 1], first, 0)
-                                                      : nullptr;
+          const float* data_to_come = !fetch_data_  ? nullptr
+                                      : next < last ? layer_input(train_, batch, next, 0)
+                                      : s + 1 < count
+                                          ? layer_input(train_, batches[s + 1], first_of(batches[s + 1]), 0)
+                                          : nullptr;
           loss += forward(train_, batch, p, next, true, nullptr);
           backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(),
                    threads_own_[member.id].turned.data(), data_to_come);
@@ -413,8 +417,8 @@ class FusedEngine : public CpuEngine {
           kernels_.outer_gradient(work, turned + static_cast<std::int64_t>(i) * all.panels * kernels_.lanes);
         else
           kernels_.weight_gradient(work);
-        // Fetching the next row's pieces meanwhile was tried: no gain, division and root are what it waits
-        // for.
+        // Fetching the next row's pieces meanwhile, and Adam slice by slice between the next tile's products,
+        // were tried: no gain.
         for (int r = 0; r < work.outputs; ++r)
           adam(layout_.weights(layer) + (o + r) * layout_.row(layer) + i, scratch + r * block_inputs,
                work.inputs);

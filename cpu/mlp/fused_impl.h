@@ -43,8 +43,8 @@ constexpr int panels_together(int rows) {
   return rows * kVectors >= 8 ? 1 : rows * kVectors * 2 > 8 && wanted < 2 ? 2 : wanted;
 }
 
-/// Rows x kWide vectors of C in registers; B's row is one row of each panel (L1) that the vectors cover, A a
-/// broadcast of weights (L1/L2).
+/// Rows x kWide vectors of C in registers; B's row is one row of each panel (L1/L2) that the vectors cover, A
+/// a broadcast of weights (L1/L2).
 /// @tparam kFetchAhead floats: A's lines so much farther on are fetched into L2 meanwhile; 0 = none
 /// @tparam kRow floats of a row of B
 template <int Rows, int kWide, int kFetchAhead = 0, int kRow = kPanel>
@@ -219,9 +219,9 @@ inline __attribute__((always_inline)) void fetch_rows(const float* weights, std:
 
 /// The loops around the tiles of one layer, forward or backward: `rows` of C, sums over `depth`.
 ///   a part of the sums whose panel rows stay near (fused_blocks says where), then a block of weights that
-///   stays in L2, then as many panels as fit a quarter of L1 with what is made of them, then the block's
-///   tiles, each over those panels: so a narrow layer's tile takes the whole batch in one call, and a wide
-///   layer's panel is read from L1 by all tiles of the block.
+///   stays in L2, then as many panels as fit a quarter of L1 with what is made of them, one at least, then
+///   the block's tiles, each over those panels: so a narrow layer's tile takes the whole batch in one call,
+///   and a wide layer's panel is read from near by all tiles of the block.
 template <typename Work>
 void for_each_tile(const Work& work, const RowsFunction<Work>* by_rows, int rows, int depth,
                    WeightWalk walk) {
@@ -433,7 +433,7 @@ void weight_gradient(const PanelGradient& g) {
   }
 }
 
-// The weight gradient by outer products: no sums across lanes, and a tile as tall as forward's, but the
+// The weight gradient by outer products: no sums across lanes, but the
 // inputs must stand batch-major. For a layer with many outputs a thread that is worth the transposition.
 
 /// kLanes vectors turned: lane j of vector i goes to lane i of vector j.
@@ -614,7 +614,8 @@ float loss(Task task, int outputs, float* panel, const float* target, const floa
 // The divider would be what Adam waits for: 0.53 ns a parameter from L2 with it, 0.37 so (one core); where
 // the moments come from L3, they are the wait.
 
-/// Of a float >= 0, two units in the last place; 3e-19 below 1e-37, which no epsilon notices. NaN stays NaN.
+/// Of a finite float >= 0, two units in the last place; 3e-19 below 1e-37, which no epsilon notices. NaN
+/// stays NaN, and infinity, where the network is lost either way, becomes it.
 inline __attribute__((always_inline)) Vector root(Vector x) {
   const Vector above = _mm512_maskz_max_ps(0xffff, splat(1e-37f), x);  // 0 has no reciprocal
   const Vector y = _mm512_maskz_rsqrt14_ps(0xffff, above);

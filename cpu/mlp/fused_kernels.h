@@ -52,12 +52,12 @@ struct PanelGradient {
   std::int64_t gradient_row;
   float* bias_gradient;  ///< or nullptr
   bool accumulate;
-  /// What will be read as `in` next, from memory, in the same shape: fetched into L2 meanwhile; or nullptr.
+  /// What will be read as `in` next, from memory, of as many panels: fetched into L2 meanwhile; or nullptr.
   const float* next_in;
 };
 
 /// The blocks of the loops around a layer's tiles (fused_impl.h says why): sums of `depth` terms in
-/// `depth_parts`, weights in blocks of `rows` rows that stay in L2, panels in groups that stay in L1.
+/// `depth_parts`, weights in blocks of `rows` rows that stay in L2, panels in groups that stay near.
 struct FusedBlocks {
   int depth_parts, rows, group_panels;
 };
@@ -79,7 +79,8 @@ struct FusedKernels {
   /// The inputs of `work` batch-major, for outer_gradient: [block of outer_columns features][row][feature],
   /// zero beyond the inputs; turned_floats() of them.
   void (*turn_inputs)(const PanelGradient& work, float* turned);
-  /// weight_gradient from turned inputs: quicker by itself, worth the turning for a layer with many outputs.
+  /// weight_gradient from turned inputs, without sums across lanes: worth the turning for a layer with many
+  /// outputs.
   void (*outer_gradient)(const PanelGradient& work, const float* turned);
   /// In place: logits -> gradient of the weighted loss at the logits. weight[lane] is 1/rows, or 0 for a lane
   /// beyond the batch. Returns the weighted sum of losses. `right` (may be nullptr) receives the weighted

@@ -14,7 +14,7 @@ namespace mlpwatt {
 
 namespace {
 
-constexpr double kFloat = 4;
+constexpr double kFloat = 4, kLine = 64;
 constexpr int kDotColumns = 4;  // of a weight-gradient tile, on every instruction set
 
 /// A layer's arrays as the trace knows them; -1 where the layer has none.
@@ -105,9 +105,15 @@ Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, 
     const double all = block_bytes + rows * (depth + height) * kFloat;
     trace.again((row_blocks - 1) * in * rows * kFloat, all, block_bytes + threads * (all - block_bytes));
     // and once a tile.
-    const double near = group * depth * lanes * kFloat + kernels.rows * (depth + group * lanes) * kFloat;
+    // (down a column each weight brings its line)
+    const double tile_weights =
+        walk == WeightWalk::kDownColumns ? depth * kLine : kernels.rows * depth * kFloat;
+    const double near = group * (depth + kernels.rows) * lanes * kFloat + tile_weights;
     trace.again((row_tiles - row_blocks) * in * rows * kFloat, near, threads * near);
-    trace.touch(to, 2 * blocks.depth_parts - 1);  // sums of a part are taken up again by the next
+    trace.touch(to);
+    // Sums of a part are taken up again, and written, by the next.
+    const double part_bytes = depth * out * kFloat + rows * (depth + out) * kFloat;
+    trace.again(2 * (blocks.depth_parts - 1) * rows * out * kFloat, part_bytes, threads * part_bytes);
     trace.registers(mine * (row_tiles * in * lanes + in * out + (2 * blocks.depth_parts - 1) * out * lanes) *
                     kFloat);
     tiles += mine * row_tiles * blocks.depth_parts;

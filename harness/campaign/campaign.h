@@ -21,7 +21,8 @@ struct CampaignOptions {
   std::string counters = "auto", data_dir;
   /// By default one idle time serves the sitting, and is renewed every kIdleEvery_s.
   PowerOptions power{.meters = "auto", .config = nullptr, .idle_s = 0};
-  double peaks_s = 0.5;  ///< for the peaks that floors are made of, once a number of threads; 0 = no floors
+  double peaks_s = 0.5;  ///< for the peaks that floors are made of, once a number of threads and a precision;
+                         ///< 0 = no floors
   double progress_every_s = 60;
   int compact_every = 256;
   std::string copy_to;  ///< a file that follows the store, e.g. on shared storage; "" = none

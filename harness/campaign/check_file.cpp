@@ -31,7 +31,9 @@ std::string row_problem(const Row& row) {
     return fmt::format("step_s {} outside its interval {} .. {}", step, low, high);
   const std::int64_t steps = row.integer("steps"), blocks = row.integer("blocks"),
                      each = row.integer("steps_per_block");
-  if (blocks != kAbsentInteger && each != kAbsentInteger && steps != blocks * each)
+  // a comparison's blocks are its turns, its steps those of the window for its joules
+  const bool of_joules = !row.text("comparison").empty() && !row.text("energy_meters").empty();
+  if (!of_joules && blocks != kAbsentInteger && each != kAbsentInteger && steps != blocks * each)
     return fmt::format("{} steps are not {} blocks of {}", steps, blocks, each);
   for (const char* peak : {"flops", "compulsory_read_bytes", "compulsory_write_bytes"})
     if (row.integer(peak) != kAbsentInteger && row.integer(peak) < 0)

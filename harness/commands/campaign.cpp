@@ -122,11 +122,13 @@ const CommandRegistration registration{
                                  "ten minutes")
                       ->capture_default_str(),
                   0, 3600);
-      real_number(app.add_option("--peaks-s", run.peaks_s,
-                                 "time for measuring the peaks that floors are made of, once a thread count; "
-                                 "0 = no floors")
-                      ->capture_default_str(),
-                  0, 3600);
+      real_number(
+          app.add_option(
+                 "--peaks-s", run.peaks_s,
+                 "time for measuring the peaks that floors are made of, once a thread count and precision; "
+                 "0 = no floors")
+              ->capture_default_str(),
+          0, 3600);
       real_number(app.add_option("--progress-s", run.progress_every_s,
                                  "least time between lines when not on a terminal; 0 = a line a run")
                       ->capture_default_str(),

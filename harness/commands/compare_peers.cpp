@@ -37,7 +37,9 @@ struct Options {
   PointSelection points;
   TurnOptions turns;
   std::string out, peers = ".", folder, scripts, python;
-  double limit_s = 600, peaks_s = 3;
+  double limit_s = 600, peaks_s = 3, energy_target = 0.02;
+  PowerOptions power{.meters = "none"};
+  std::string meter_config;
   bool json = false;
 };
 
@@ -155,6 +157,13 @@ int run(Options options, Context& context) {
   const auto is_gemm = [](const Benchmark& point) { return point.family == "cpu/gemm"; };
   const bool on_gpu = options.points.device == "gpu";
 
+  if (options.power.meters != "none") {  // before the threads of all are kept to some cores, and told at once
+    options.power.config = read_meter_config(options.meter_config);
+    // a model of what this process alone does would miss the peers in processes of their own
+    if (!options.power.config["estimate"].contains("utilisation"))
+      options.power.config["estimate"]["utilisation"] = "system";
+    open_meters(settings.run, options.power, options.energy_target, options.points.quick);
+  }
   BlasLibraries& libraries = blas_libraries(options.folder);
   if (!on_gpu) report_libraries(libraries, context.err);
   keep_to_cores(kernel.threads);  // drivers inherit it
@@ -164,7 +173,8 @@ int run(Options options, Context& context) {
   if (!std::all_of(points.begin(), points.end(), is_gemm))
     learners = enrol(options, settings, libraries, scratch.path(), context.err);
   if (options.peaks_s > 0) {
-    const Ceiling ceiling{options.points.device, "fp32", on_gpu ? 0 : kernel.threads};
+    const Ceiling ceiling{options.points.device, precision_of("", kernel.algorithm),
+                          on_gpu ? 0 : kernel.threads};
     settings.peaks = measure_peaks(kernel, options.peaks_s, clock, ceiling);
     report_peaks(settings.peaks, ceiling, context.err);
   }
@@ -200,7 +210,9 @@ int run(Options options, Context& context) {
                   << comparison_means(products) << '\n';
     if (!trainings.empty())
       context.out << training_comparison_table(trainings) << '\n' << comparison_means(trainings);
+    context.out << energy_comparison_table(products) << energy_comparison_table(trainings);
   }
+  context.err << energy_troubles(products) << energy_troubles(trainings);
   const std::string troubles = comparison_troubles(products) + comparison_troubles(trainings);
   context.err << troubles;
   return troubles.empty() ? kExitOk : kExitFailure;
@@ -233,6 +245,14 @@ const CommandRegistration registration{
                      "time for the peaks that the floor is made of; 0 = no floor")
           ->capture_default_str()
           ->check(CLI::NonNegativeNumber);
+      add_meter_options(app, options->power, options->meter_config);
+      app.add_option("--idle-s", options->power.idle_s,
+                     "idle time before and after each window for joules (default as run's)")
+          ->check(CLI::NonNegativeNumber);
+      app.add_option("--energy-target", options->energy_target,
+                     "relative standard uncertainty at which such a window ends; as run's")
+          ->capture_default_str()
+          ->check(CLI::Range(0.0, 1.0));
       app.add_option("--peers-folder", options->folder,
                      "what make peers made (default $MLPWATT_PEERS, else ~/.cache/mlpwatt/peers)");
       app.add_option("--drivers", options->scripts, "folder of the drivers (default results/peers)");

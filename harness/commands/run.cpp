@@ -125,20 +125,6 @@ int exit_status(const std::vector<Row>& rows, const Selection& selection) {
   return ran ? kExitOk : kExitFailure;
 }
 
-void open_meters(RunSettings& settings, const Options& options) {
-  PowerOptions power = options.power;
-  power.config = read_meter_config(options.meter_config);
-  // In the quick suite one idle time serves all runs, and windows are as long as the clock needs.
-  if (options.selection.quick && power.idle_s < 0) power.idle_s = 0;
-  settings.energy_target = options.selection.quick ? 0 : options.energy_target;
-  settings.power = std::make_shared<PowerSession>(power);
-  // Without a cap of the user's a window may last until the slowest meter has been read often enough.
-  if (settings.energy_target > 0 && settings.protocol.maximum_window_s == 0)
-    settings.protocol.maximum_window_s =
-        std::max(settings.protocol.longest_window_s(), settings.power->least_window_s());
-  settings.power->be_idle_once();
-}
-
 int run(const Options& options, Context& context) {
   check_options(options);
   if (options.selection.filter.empty() && !options.selection.quick && !options.selection.suite)
@@ -166,7 +152,9 @@ int run(const Options& options, Context& context) {
   if (!options.google.out.empty() && !std::ofstream(options.google.out, std::ios::app))
     throw UsageError(fmt::format("--benchmark_out '{}' cannot be written", options.google.out));
   RecordFile file(options.out.empty() ? default_output(settings.machine.host) : options.out);
-  open_meters(settings, options);
+  PowerOptions power = options.power;
+  power.config = read_meter_config(options.meter_config);
+  open_meters(settings, power, options.energy_target, options.selection.quick);
   // The protocol stands before the first result.
   context.err << fmt::format(
       "{} benchmark(s) x {} repetition(s), order seed {}, windows of {:.3g} s in >= {} blocks, median of "
@@ -225,12 +213,11 @@ const CommandRegistration registration{
                                  "longest window, for slow steps and slow meters (default ten windows, or "
                                  "11 updates of the slowest meter)"),
                   0, month_s);
-      real_number(
-          app.add_option(
-                 "--peaks-s", options->peaks_s,
-                 "time for measuring the peaks that floors are made of, once a thread count; 0 = no floor")
-              ->capture_default_str(),
-          0, 3600);
+      real_number(app.add_option("--peaks-s", options->peaks_s,
+                                 "time for measuring the peaks that floors are made of, once a thread count "
+                                 "and precision; 0 = no floor")
+                      ->capture_default_str(),
+                  0, 3600);
       whole_number(app.add_option("--order-seed", options->order_seed, "of the shuffle of runs")
                        ->capture_default_str(),
                    0, kLargestSeed);

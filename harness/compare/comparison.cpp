@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "harness/protocol/clock.h"
+#include "harness/run/power_rows.h"
 
 namespace mlpwatt {
 
@@ -10,10 +11,10 @@ std::string peer_row_name(const std::string& peer, const std::string& our_name) 
   return "peer/" + peer + our_name.substr(our_name.find('/'));
 }
 
-const Standing* Comparison::best_peer() const {
-  const Standing* best = nullptr;
+Standing* Comparison::best_peer() {
+  Standing* best = nullptr;
   for (std::size_t i = 1; i < standings.size(); ++i) {
-    const Standing& peer = standings[i];
+    Standing& peer = standings[i];
     if (peer.step_s.empty()) continue;
     if (best == nullptr || peer.record.run.real("step_s") < best->record.run.real("step_s")) best = &peer;
   }
@@ -38,6 +39,57 @@ void refuse(Standing& standing, const std::string& status, const std::string& re
   standing.record.run.set("status", status);
   standing.record.run.set("reason", reason);
 }
+
+namespace {
+
+/// A contestant's turns as the steps of a kernel: of as many steps as before, for which a compiler of whole
+/// loops has made its program already.
+class TurnAfterTurn : public Kernel {
+ public:
+  TurnAfterTurn(const std::function<double(std::int64_t, std::int64_t)>& run_s, std::int64_t steps_of_turn)
+      : run_s_(run_s), steps_of_turn_(steps_of_turn) {}
+  void set_up() override {}
+  Check check() override { return {true, "", 0, 0}; }  // it has taken part
+  void run(std::int64_t turns) override {
+    for (; turns > 0; --turns) run_s_(0, steps_of_turn_);
+  }
+  Cost cost() const override { return {}; }
+  std::map<std::string, std::string> facts() const override { return {}; }
+
+ private:
+  const std::function<double(std::int64_t, std::int64_t)>& run_s_;
+  std::int64_t steps_of_turn_;
+};
+
+void measure_energy(Standing& standing, const std::function<double(std::int64_t, std::int64_t)>& run_s,
+                    std::int64_t steps_of_turn, const RunSettings& settings, Clock& clock) {
+  PowerSession& power = *settings.power;
+  Row& row = standing.record.run;
+  try {
+    row.set("idle_s", power.idle_s());
+    power.be_idle(power.idle_s());
+    TurnAfterTurn kernel(run_s, steps_of_turn);
+    PowerObserver looking_on(&power);
+    const Window window =
+        run_window(kernel, settings.protocol, clock, row.real("step_s") * static_cast<double>(steps_of_turn),
+                   {&looking_on}, more_for_energy(settings));
+    const std::int64_t steps = window.steps * steps_of_turn;
+    power.be_idle(power.idle_s());
+    row.set("started_utc", utc_text(window.start_realtime_ns));
+    row.set("start_realtime_ns", window.start_realtime_ns);
+    row.set("start_monotonic_ns", window.start_monotonic_ns);
+    row.set("duration_s", window.duration_s);
+    row.set("steps", steps);
+    row.set("step_mean_s", window.duration_s / static_cast<double>(steps));
+    set_power(standing.record, power.result());
+    set_machine_state(row, looking_on.before, looking_on.after);
+    set_gpu_state(row, looking_on.gpus_before, looking_on.gpus_after);
+  } catch (const std::exception& error) {  // its times stand
+    row.set("energy_reason", error.what());
+  }
+}
+
+}  // namespace
 
 Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entrants, const Cost& cost,
                           std::int64_t footprint_bytes, CompareSettings& settings, Clock& clock) {
@@ -86,6 +138,16 @@ Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entra
   for (Entrant& entrant : entrants) {
     entrant.standing.record.run.set("comparison", sitting);
     comparison.standings.push_back(std::move(entrant.standing));
+  }
+  if (!settings.run.power || ours == nullptr) return comparison;
+  Standing* const best = comparison.best_peer();
+  for (std::size_t c = 0; c < contestants.size(); ++c) {
+    Standing& standing = comparison.standings[entrant_of[c]];
+    if (entrant_of[c] > 0 && &standing != best) continue;
+    // Everybody computes where ours does; whose joules and throttling count, its meters are told by that.
+    for (const char* where : {"device", "device_uuid"})
+      standing.record.run.set(where, comparison.ours().record.run.text(where));
+    measure_energy(standing, contestants[c].run_s, turns[c].steps, settings.run, clock);
   }
   return comparison;
 }

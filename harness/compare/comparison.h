@@ -34,7 +34,8 @@ struct Comparison {
 
   const Standing& ours() const { return standings.front(); }
   /// The quickest peer with a time, or nullptr.
-  const Standing* best_peer() const;
+  Standing* best_peer();
+  const Standing* best_peer() const { return const_cast<Comparison*>(this)->best_peer(); }
 };
 
 /// @param benchmark one of cpu/gemm. Ours is compared with kernels/reference on a spread of rows, each BLAS
@@ -50,8 +51,11 @@ Comparison compare_training(const Benchmark& benchmark, CompareSettings& setting
 /// How a peer's row is called: peer/<name> and what follows the backend in ours.
 std::string peer_row_name(const std::string& peer, const std::string& our_name);
 
-/// Lets those of `standings` whose contestant is there take turns, and completes every row. @param
-/// footprint_bytes tells the memory level of the floor
+/// Lets those of `standings` whose contestant is there take turns, and completes every row. Where meters look
+/// on (settings.run.power), ours and the quickest peer then have a window each for their joules, by the
+/// protocol of `run`: a turn is too short for most meters. duration_s, steps, step_mean_s and start are that
+/// window's then, in which each turn's call counts as well; the other times stay those of the turns.
+/// @param footprint_bytes tells the memory level of the floor
 struct Entrant {
   Standing standing;
   std::function<double(std::int64_t, std::int64_t)> run_s;  ///< empty: takes no part, its status is set

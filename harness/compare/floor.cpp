@@ -129,6 +129,14 @@ std::size_t level_of(const Peaks& peaks, std::int64_t footprint_bytes) {
 
 }  // namespace
 
+std::string precision_of(const std::string& name, const std::string& algorithm) {
+  for (const std::string precision : {"tf32", "bf16"})
+    if (name.find("/" + precision + "/") != std::string::npos ||
+        algorithm.find("_" + precision) != std::string::npos)
+      return precision;
+  return "fp32";
+}
+
 Ceiling ceiling_of(const Row& run) {
   Ceiling ceiling;
   ceiling.device = run.text("backend");
@@ -136,11 +144,7 @@ Ceiling ceiling_of(const Row& run) {
     ceiling.threads = static_cast<int>(run.integer("threads"));
     return ceiling;
   }
-  // gpu/gemm/tf32/..., or an engine by its name: "graph_bf16 ..."
-  for (const std::string precision : {"tf32", "bf16"})
-    if (run.text("name").find("/" + precision + "/") != std::string::npos ||
-        run.text("algorithm").find("_" + precision) != std::string::npos)
-      ceiling.precision = precision;
+  ceiling.precision = precision_of(run.text("name"), run.text("algorithm"));
   return ceiling;
 }
 
@@ -156,10 +160,14 @@ Peaks measure_peaks(const RunOptions& asked, double seconds, Clock& clock, const
 
 const Peaks& PeaksOnDemand::of(const Ceiling& ceiling, std::int64_t footprint_bytes) {
   const RunOptions options = for_peaks(options_, ceiling);
-  auto [found, fresh] = known_.try_emplace(ceiling, unmeasured(options));
+  auto found = known_.find(ceiling);
+  if (found == known_.end()) {
+    Peaks fresh = unmeasured(options);
+    measure_flops(fresh, ceiling, options, share_of(seconds_, fresh), clock_);
+    found = known_.emplace(ceiling, std::move(fresh)).first;
+  }
   Peaks& peaks = found->second;
   const double share_s = share_of(seconds_, peaks);
-  if (fresh) measure_flops(peaks, ceiling, options, share_s, clock_);
   const std::size_t level = level_of(peaks, footprint_bytes);
   if (!(peaks.levels[level].bytes_per_s > 0)) measure_level(peaks, level, ceiling, options, share_s, clock_);
   return peaks;
@@ -185,7 +193,12 @@ void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks) {
       family.ends_with("/stream") || family.ends_with("/chase"))
     return;
   const std::int64_t footprint = footprint_bytes(family, cost);
-  const double least_s = floor_s(cost, footprint, peaks.of(ceiling, footprint));
+  double least_s = 0;
+  try {
+    least_s = floor_s(cost, footprint, peaks.of(ceiling, footprint));
+  } catch (const std::exception&) {
+    if (on_processor(ceiling)) throw;  // a device may be full; what it has measured stands
+  }
   if (!(least_s > 0)) return;
   run.set("floor_s", least_s);
   run.set("floor_ratio", run.real("step_s") / least_s);

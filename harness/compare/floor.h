@@ -33,6 +33,9 @@ struct Ceiling {
   auto operator<=>(const Ceiling&) const = default;
 };
 
+/// "fp32", "tf32" or "bf16", by the name of a benchmark (gpu/gemm/tf32/...) or of an engine (graph_bf16 ...).
+std::string precision_of(const std::string& name, const std::string& algorithm);
+
 /// What a row of /runs (backend, name, algorithm, threads) has its floor under.
 Ceiling ceiling_of(const Row& run);
 
@@ -68,7 +71,7 @@ std::int64_t footprint_bytes(const std::string& family, const Cost& cost);
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
 
 /// Sets floor_s and floor_ratio of a row of /runs that has its time: against the peaks under its ceiling.
-/// Nothing for the probes, which the floor is made of.
+/// Nothing for the probes, which the floor is made of, and where a device's probe fails: the row stands.
 void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks);
 
 }  // namespace mlpwatt

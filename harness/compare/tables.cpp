@@ -120,6 +120,39 @@ std::string training_comparison_table(const std::vector<Comparison>& comparisons
       microseconds);
 }
 
+std::string energy_comparison_table(const std::vector<Comparison>& comparisons) {
+  std::vector<std::vector<std::string>> rows{
+      {"joules a step", "ours", "best peer", "its joules", "over ours", "flags"}};
+  for (const Comparison& comparison : comparisons) {
+    const Standing* best = comparison.best_peer();
+    const Row& ours = comparison.ours().record.run;
+    for (const std::string kind : {"measured", "modelled"}) {
+      const std::string column = "step_energy_j_" + kind;
+      const double joules = ours.real(column);
+      if (std::isnan(joules)) continue;
+      const double its = best == nullptr ? NAN : best->record.run.real(column);
+      const std::string mark = kind == "modelled" ? "(mod)" : "";
+      std::string flags = ours.text("energy_quality");
+      if (best != nullptr && best->record.run.text("energy_quality") != flags)
+        flags += ", " + best->record.run.text("energy_quality");
+      rows.push_back({comparison.benchmark.name, human_si(joules) + mark, best == nullptr ? "-" : best->name,
+                      std::isnan(its) ? "-" : human_si(its) + mark,
+                      std::isnan(its) ? "-" : fmt::format("{:.2f}", its / joules), flags});
+      break;
+    }
+  }
+  return rows.size() > 1 ? '\n' + text_table(rows) : "";
+}
+
+std::string energy_troubles(const std::vector<Comparison>& comparisons) {
+  std::string text;
+  for (const Comparison& comparison : comparisons)
+    for (const Standing& standing : comparison.standings)
+      if (const Row& row = standing.record.run; !row.text("energy_reason").empty())
+        text += fmt::format("joules of {}: {}\n", row.text("name"), row.text("energy_reason"));
+  return text;
+}
+
 std::string comparison_means(const std::vector<Comparison>& comparisons) {
   std::map<std::string, GeometricMean> by_peer, by_size;
   std::vector<std::string> order = peers_of(comparisons);

@@ -26,8 +26,7 @@ void add_question_options(CLI::App& app, QuestionOptions& options);
 /// A model, and the machine the question is about.
 class Question {
  public:
-  /// Errors: UsageError for a missing model file and for a machine it has no model of; as Model and
-  /// read_hierarchy_file.
+  /// Errors: UsageError for a missing model file; as Model and read_hierarchy_file.
   explicit Question(const QuestionOptions& options);
 
   /// The configuration the program would run: its own choice of algorithm and threads where none is forced.

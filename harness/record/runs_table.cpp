@@ -211,7 +211,8 @@ std::vector<Column> comparison_columns() {
   return {
       {"comparison", T, "", "comparison",
        "Rows with the same text took turns at the same work: start, host and benchmark; empty for other "
-       "rows."},
+       "rows. Their times are of the turns; where they have joules, those are of a window that followed, "
+       "which duration_s, steps, step_mean_s and the start describe."},
       {"ratio_to_ours", R, "1", "time over ours",
        "step_s over that of our row of the same comparison: above 1 ours is quicker.", "measured"},
       {"ratio_low95", R, "1", "time over ours, lower end", "95 % bootstrap interval over the turns.",

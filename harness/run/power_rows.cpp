@@ -181,7 +181,7 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
   auto measured = total_energy(channels, Provenance::kMeasured);
   const auto modelled = total_energy(channels, Provenance::kModelled);
   // Where GPUs alone are metered, their idling is no energy of a run on the processor.
-  if (measured && row.text("backend") != "gpu" && is_accelerators_alone(*measured, channels))
+  if (measured && row.text("device_uuid").empty() && is_accelerators_alone(*measured, channels))
     measured.reset();
   for (const std::optional<TotalEnergy>* total : {&std::as_const(measured), &modelled})
     if (*total) set_total(row, **total);

@@ -204,17 +204,6 @@ CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& se
   return request;
 }
 
-/// Whether a window that is long enough for the time has to go on for the energy.
-std::function<bool()> more_for_energy(const RunSettings& settings) {
-  if (!settings.power || !settings.power->active() || !(settings.energy_target > 0)) return {};
-  const double begin_s = system_clock().monotonic_s();
-  return [&settings, begin_s] {
-    // A meter that sees a quarter of the time may look certain of what it saw after a few looks.
-    return system_clock().monotonic_s() - begin_s < settings.power->least_window_s() ||
-           settings.power->relative_uncertainty() > settings.energy_target;
-  };
-}
-
 /// Set up, prove, warm up, time. Throws whatever the kernel throws.
 void fill(Record& record, const Benchmark& benchmark, const RunSettings& settings, Clock& clock) {
   Row& row = record.run;
@@ -278,6 +267,27 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
 }
 
 }  // namespace
+
+void open_meters(RunSettings& settings, PowerOptions power, double energy_target, bool quick) {
+  if (quick && power.idle_s < 0) power.idle_s = 0;
+  settings.energy_target = quick ? 0 : energy_target;
+  settings.power = std::make_shared<PowerSession>(power);
+  // Without a cap of the user's a window may last until the slowest meter has been read often enough.
+  if (settings.energy_target > 0 && settings.protocol.maximum_window_s == 0)
+    settings.protocol.maximum_window_s =
+        std::max(settings.protocol.longest_window_s(), settings.power->least_window_s());
+  settings.power->be_idle_once();
+}
+
+std::function<bool()> more_for_energy(const RunSettings& settings) {
+  if (!settings.power || !settings.power->active() || !(settings.energy_target > 0)) return {};
+  const double begin_s = system_clock().monotonic_s();
+  return [&settings, begin_s] {
+    // A meter that sees a quarter of the time may look certain of what it saw after a few looks.
+    return system_clock().monotonic_s() - begin_s < settings.power->least_window_s() ||
+           settings.power->relative_uncertainty() > settings.energy_target;
+  };
+}
 
 Row machine_row(const Machine& machine) {
   Row row(machine_table());

@@ -51,6 +51,14 @@ Record run_one(const Benchmark& benchmark, const RunSettings& settings, const Ru
 /// The row of /machine.
 Row machine_row(const Machine& machine);
 
+/// Opens the meters of a sitting, and lets its windows last long enough for them unless the user capped them.
+/// @param quick one idle time serves all runs, and windows are as long as the clock needs
+/// Errors: as PowerSession.
+void open_meters(RunSettings& settings, PowerOptions power, double energy_target, bool quick);
+/// Whether a window that is long enough for the time has to go on for the energy; empty when nothing looks
+/// on.
+std::function<bool()> more_for_energy(const RunSettings& settings);
+
 // The parts of a row, for other commands that make one (train).
 
 /// Everything that is known before the kernel exists; the start is now.

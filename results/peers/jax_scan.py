@@ -30,7 +30,10 @@ def peer(threads, device):
             jax.block_until_ready(self.state)
 
         def warm(self, batches, warm):
-            # by whole calls of the very length that is timed, so that nothing is left to compile
+            # by whole calls of the very length that is timed, so that nothing is left to compile; none in a window for
+            # joules, where that has been done and every step counts
+            if warm == 0:
+                return
             timed = len(batches) - warm
             self.steps((batches * 2)[:min(BEST_CHUNK, timed)])
 

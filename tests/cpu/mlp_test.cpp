@@ -156,7 +156,7 @@ TEST(Mlp, WideNetworksFollowTheReference) {
           EXPECT_EQ(plan.chunk_panels < (panels + 1) / 2, wide.chunks) << describe(c);
           int deepest = wide.network.inputs;
           for (const int width : wide.network.widths) deepest = std::max(deepest, width);
-          const FusedBlocks blocks = fused_blocks(WeightWalk::kDownColumns, kernels.lanes, kernels.rows, 8,
+          const FusedBlocks blocks = fused_blocks(WeightWalk::kAlongRows, kernels.lanes, kernels.rows, 8,
                                                   deepest, panels, plan.weight_block_bytes);
           if (wide.parts) {
             EXPECT_GT(blocks.depth_parts, 1) << describe(c);
