@@ -69,19 +69,17 @@ struct TeamMember {
 /// step instead of 6.
 class DenormalsAreZero {
  public:
+  DenormalsAreZero(const DenormalsAreZero&) = delete;
+  DenormalsAreZero& operator=(const DenormalsAreZero&) = delete;
 #if defined(__x86_64__)
   DenormalsAreZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // to zero, as zero
   ~DenormalsAreZero() { _mm_setcsr(saved_); }
 
  private:
   unsigned saved_;
-
- public:
 #else
   DenormalsAreZero() = default;
 #endif
-  DenormalsAreZero(const DenormalsAreZero&) = delete;
-  DenormalsAreZero& operator=(const DenormalsAreZero&) = delete;
 };
 
 /// Runs `body(member)` on `threads` OpenMP threads and returns when all have finished. Denormals are zero

@@ -11,10 +11,10 @@ std::string peer_row_name(const std::string& peer, const std::string& our_name) 
   return "peer/" + peer + our_name.substr(our_name.find('/'));
 }
 
-Standing* Comparison::best_peer() {
-  Standing* best = nullptr;
+const Standing* Comparison::best_peer() const {
+  const Standing* best = nullptr;
   for (std::size_t i = 1; i < standings.size(); ++i) {
-    Standing& peer = standings[i];
+    const Standing& peer = standings[i];
     if (peer.step_s.empty()) continue;
     if (best == nullptr || peer.record.run.real("step_s") < best->record.run.real("step_s")) best = &peer;
   }
@@ -140,7 +140,7 @@ Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entra
     comparison.standings.push_back(std::move(entrant.standing));
   }
   if (!settings.run.power || ours == nullptr) return comparison;
-  Standing* const best = comparison.best_peer();
+  const Standing* best = comparison.best_peer();
   for (std::size_t c = 0; c < contestants.size(); ++c) {
     Standing& standing = comparison.standings[entrant_of[c]];
     if (entrant_of[c] > 0 && &standing != best) continue;

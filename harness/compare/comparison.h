@@ -34,8 +34,7 @@ struct Comparison {
 
   const Standing& ours() const { return standings.front(); }
   /// The quickest peer with a time, or nullptr.
-  Standing* best_peer();
-  const Standing* best_peer() const { return const_cast<Comparison*>(this)->best_peer(); }
+  const Standing* best_peer() const;
 };
 
 /// @param benchmark one of cpu/gemm. Ours is compared with kernels/reference on a spread of rows, each BLAS

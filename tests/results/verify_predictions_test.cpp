@@ -2,22 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
+#include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
 
 namespace mlpwatt {
 namespace {
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t found = 0;
@@ -28,15 +20,14 @@ std::size_t count(const std::string& text, const std::string& part) {
 /// The script's exit status, with what it wrote in out and err.
 int verify(const testing::TemporaryFolder& folder, const std::string& program, std::string& out,
            std::string& err) {
-  const std::string fake = folder.path("fake"), out_path = folder.path("out"), err_path = folder.path("err");
+  const std::string fake = folder.path("fake"), err_path = folder.path("err");
   std::ofstream(fake) << "#!/bin/sh\n" << program;
   std::filesystem::permissions(fake, std::filesystem::perms::owner_all);
-  const std::string command = "/usr/bin/python3 results/verify_predictions.py model.h5 --mlpwatt " + fake +
-                              " >" + out_path + " 2>" + err_path;
-  const int status = std::system(command.c_str());
-  out = text_of(out_path);
-  err = text_of(err_path);
-  return WEXITSTATUS(status);
+  const testing::Shell script = testing::shell(
+      "(/usr/bin/python3 results/verify_predictions.py model.h5 --mlpwatt " + fake + " 2>" + err_path + ")");
+  out = script.out;
+  err = testing::shell("cat " + err_path).out;
+  return script.status;
 }
 
 /// The other takes `1 / (1 - saving)` times as long.
