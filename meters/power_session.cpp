@@ -333,17 +333,17 @@ void PowerSession::wait_for_updates_of(double end_s) {
   if (patience_s > 0.01) sampler_->wait_past(end_s + late_s, end_s + patience_s);
 }
 
-WindowPower PowerSession::result() {
+WindowPower PowerSession::result(const std::optional<Interval>& timed) {
   WindowPower result;
   if (!active() || !ended_) return result;
-  result.window = window_;
+  result.window = timed.value_or(window_);
   wait_for_updates_of(idle_after_.empty() ? window_.end_s : idle_after_.back().end_s);
   result.idle = idle_before_;
   result.idle.insert(result.idle.end(), idle_after_.begin(), idle_after_.end());
   const double from =
       (idle_before_.empty() ? window_.begin_s : idle_before_.front().begin_s) - 3 * slowest_period_s();
   result.series = sampler_->series(from);
-  result.channels = energies(result.series, window_, result.idle);
+  result.channels = energies(result.series, result.window, result.idle);
   result.measured = total_energy(result.channels, Provenance::kMeasured);
   result.modelled = total_energy(result.channels, Provenance::kModelled);
   result.rest = rest_of_node(result.channels);

@@ -85,12 +85,11 @@ struct RunTimes {
 
 RunTimes times_of(const Row& run) {
   RunTimes times;
-  const double begin_s = 1e-9 * static_cast<double>(run.integer("start_monotonic_ns"));
   times.wall_offset_s =
       1e-9 * static_cast<double>(run.integer("start_realtime_ns") - run.integer("start_monotonic_ns"));
-  times.window = {begin_s, begin_s + run.real("duration_s")};
+  times.window = window_of(run);
   const double warm_s = std::isnan(run.real("warm_up_s")) ? 0 : run.real("warm_up_s");
-  times.busy = {begin_s - warm_s, times.window.end_s};
+  times.busy = {times.window.begin_s - warm_s, times.window.end_s};
   if (const double idle_s = run.real("idle_s"); idle_s > 0)
     times.idle = {{times.busy.begin_s - idle_s, times.busy.begin_s},
                   {times.window.end_s, times.window.end_s + idle_s}};

@@ -138,7 +138,7 @@ class TrainingRecord {
     window_.steps = std::int64_t{epoch_steps_} * point.epoch;
   }
 
-  /// Where the meters stopped looking on: what was written since the last epoch is in their joules, too.
+  /// Before the meters stop looking on: what was written since the last epoch is in the joules, too.
   void end() {
     window_.duration_s =
         1e-9 * static_cast<double>(system_clock().monotonic_ns() - window_.start_monotonic_ns);
@@ -162,9 +162,9 @@ class TrainingRecord {
 
   /// As so_far, with what the meters saw of it.
   Record ended(const std::string& status, const std::string& reason, const PowerObserver& looked_on,
-               const WindowPower& power) {
+               PowerSession& power) {
     so_far(status, reason);
-    if (window_.steps > 0) set_power(record_, power);
+    if (window_.steps > 0) set_power(record_, power.result(window_of(record_.run)));
     set_machine_state(record_.run, looked_on.before, looked_on.after);
     set_gpu_state(record_.run, looked_on.gpus_before, looked_on.gpus_after);
     return record_;
@@ -253,13 +253,12 @@ int run(Options options, Context& context) {
           write(record.so_far("failed", "the training had not ended when the program did"));
         return stop_wanted == 0;
       });
-  looking_on.end(0);
   record.end();
+  looking_on.end(0);
   looking_on.finish();
   power.be_idle(power.idle_s());
-  const WindowPower seen = power.result();
   const auto end_as = [&](const std::string& status, const std::string& reason) {
-    write(record.ended(status, reason, looking_on, seen));
+    write(record.ended(status, reason, looking_on, power));
     // the peaks take a while, and may fail: the training is on the disk by then
     if (status == "ok" && settings.peaks) write(record.with_floor());
   };

@@ -81,7 +81,7 @@ void measure_energy(Standing& standing, const std::function<double(std::int64_t,
     row.set("duration_s", window.duration_s);
     row.set("steps", steps);
     row.set("step_mean_s", window.duration_s / static_cast<double>(steps));
-    set_power(standing.record, power.result());
+    set_power(standing.record, power.result(window_of(row)));
     set_machine_state(row, looking_on.before, looking_on.after);
     set_gpu_state(row, looking_on.gpus_before, looking_on.gpus_after);
   } catch (const std::exception& error) {  // its times stand

@@ -208,6 +208,11 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
   return headline.parts;
 }
 
+Interval window_of(const Row& run) {
+  const double begin_s = 1e-9 * static_cast<double>(run.integer("start_monotonic_ns"));
+  return {begin_s, begin_s + run.real("duration_s")};
+}
+
 void set_power(Record& record, const WindowPower& power) {
   if (power.channels.empty()) return;
   Row& row = record.run;

@@ -13,6 +13,9 @@ namespace mlpwatt {
 /// second); beyond it every n-th, which /energies says.
 inline constexpr std::size_t kMostSamples = 1'000'000;
 
+/// start_monotonic_ns and duration_s of a row of /runs, on the clock of the meters' readings.
+Interval window_of(const Row& run);
+
 /// The record's host and its window (duration_s, step_mean_s) must be set.
 void set_power(Record& record, const WindowPower& power);
 

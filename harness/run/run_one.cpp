@@ -249,7 +249,7 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   set_window(row, warm, window, cost);
   if (power != nullptr) {
     power->be_idle(power->idle_s());
-    set_power(record, power->result());
+    set_power(record, power->result(window_of(row)));
   }
   for (int pass = 1; pass < counters.passes(); ++pass) {  // the same steady state again, for the other events
     // A profiler's passes hold whole sums over many steps; one block of the window is plenty.

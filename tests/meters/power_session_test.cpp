@@ -96,5 +96,25 @@ TEST(PowerSession, ALongLagIsWaitedForByTheIdleTimeOfASittingToo) {
   EXPECT_TRUE(std::isfinite(seen.channels[0].idle.watts));
 }
 
+TEST(PowerSession, TheJoulesAreOfWhatTheRunTimed) {
+  // the thread lost its processor between the run's look at the clock and the meters': other people's joules
+  std::atomic<double> begin_s = 1e300, end_s = 1e300;
+  const auto session = session_of(node(0.02), 0.01, 0, [&](double t) { return t >= begin_s && t < end_s; });
+  const auto pass = [](double seconds) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  };
+  session->begin_window();
+  pass(0.4);
+  begin_s = monotonic_now_s();
+  pass(0.8);
+  end_s = monotonic_now_s();
+  pass(0.4);
+  session->end_window();
+  const WindowPower seen = session->result(Interval{begin_s, end_s});
+  ASSERT_EQ(seen.channels.size(), 1u);
+  EXPECT_NEAR(seen.channels[0].gross.mean_w(), 250, 15) << "of the whole window it were 175";
+  EXPECT_DOUBLE_EQ(seen.window.length_s(), end_s - begin_s);
+}
+
 }  // namespace
 }  // namespace mlpwatt::testing
