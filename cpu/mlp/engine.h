@@ -4,7 +4,8 @@
 //
 //   fused    activations feature-major, the batch on the SIMD lanes; each thread takes its rows of the batch
 //            forward and backward without meeting another; the weight gradient of each layer by rows of the
-//            batch or by outputs, whichever moves less (fused_plan.h); Adam; two barriers a step
+//            batch or by outputs, whichever moves less (fused_plan.h); Adam; two barriers a step. Of a
+//            network of one wide hidden layer each thread takes its units instead (one_hidden_engine.cpp)
 //   blocked  activations batch-major; every layer is three packed matrix products with the layer's other work
 //   in
 //            their last write, weight gradients never reach memory; a barrier or two a product
@@ -47,6 +48,9 @@ std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& da
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options);
+/// What make_fused_engine makes where splits_hidden_layer (fused_plan.h).
+std::unique_ptr<CpuEngine> make_one_hidden_engine(const Network& network, const Dataset& data,
+                                                  const EngineOptions& options);
 std::unique_ptr<CpuEngine> make_blocked_engine(const Network& network, const Dataset& data,
                                                const EngineOptions& options);
 

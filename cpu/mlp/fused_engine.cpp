@@ -10,65 +10,12 @@
 #include "cpu/mlp/engine.h"
 #include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"
+#include "cpu/mlp/panel_data.h"
 #include "cpu/mlp/parameter_layout.h"
 #include "cpu/team.h"
 
 namespace mlpwatt {
 namespace {
-
-/// One split of a dataset cut into batches of panels: [batch][panel][feature][lane], zero beyond the last
-/// row.
-struct PanelData {
-  int batches = 0, panels_per_batch = 0;
-  std::int64_t x_panel = 0, y_panel = 0;  ///< floats
-  std::vector<int> rows;                  ///< of each batch
-  AlignedFloats x, y;
-  AlignedFloats weight;  ///< [batch][panel][lane]: 1/rows of the batch, 0 beyond
-
-  PanelData(const Dataset& data, Split split, int batch, int lanes, int threads) {
-    const std::int64_t first = split == Split::kTrain ? 0 : data.train_rows();
-    const std::int64_t count = split == Split::kTrain ? data.train_rows() : data.test_rows;
-    const int features = data.info.features, outputs = data.info.outputs;
-    batches = static_cast<int>((count + batch - 1) / batch);
-    const int largest = static_cast<int>(std::min<std::int64_t>(batch, count));
-    panels_per_batch = (largest + lanes - 1) / lanes;
-    x_panel = static_cast<std::int64_t>(features) * lanes;
-    y_panel = static_cast<std::int64_t>(outputs) * lanes;
-    const std::int64_t panels = static_cast<std::int64_t>(batches) * panels_per_batch;
-    x = AlignedFloats::untouched(panels * x_panel);
-    y = AlignedFloats::untouched(panels * y_panel);
-    weight = AlignedFloats(panels * lanes);
-    for (int b = 0; b < batches; ++b)
-      rows.push_back(
-          static_cast<int>(std::min<std::int64_t>(batch, count - static_cast<std::int64_t>(b) * batch)));
-    // Every thread writes the panels that it will read, so that they lie in its own memory.
-    run_team(threads, [&](const TeamMember& member) {
-      for (int b = 0; b < batches; ++b) {
-        const auto [p0, p1] = member.share((rows[b] + lanes - 1) / lanes);
-        for (long p = p0; p < p1; ++p) {
-          const std::int64_t panel = static_cast<std::int64_t>(b) * panels_per_batch + p;
-          std::fill_n(x.data() + panel * x_panel, x_panel, 0.0f);
-          std::fill_n(y.data() + panel * y_panel, y_panel, 0.0f);
-          const int here = static_cast<int>(std::min<long>(lanes, rows[b] - p * lanes));
-          for (int lane = 0; lane < here; ++lane) {
-            const std::int64_t row = first + static_cast<std::int64_t>(b) * batch + p * lanes + lane;
-            for (int f = 0; f < features; ++f)
-              x[panel * x_panel + f * lanes + lane] = data.x[row * features + f];
-            for (int o = 0; o < outputs; ++o)
-              y[panel * y_panel + o * lanes + lane] = data.y[row * outputs + o];
-            weight[panel * lanes + lane] = 1.0f / static_cast<float>(rows[b]);
-          }
-        }
-      }
-    });
-  }
-  int panels(int batch, int lanes) const { return (rows[batch] + lanes - 1) / lanes; }
-};
-
-/// Rows of a panel's storage, so that a weight gradient, which walks over the same few features of every
-/// panel, finds the panels of a batch of 256 in different sets of L1: they lie an odd multiple of a
-/// 16th of 4 KiB apart, whatever the lanes. Narrow layers are in L1 as a whole.
-int spread_rows(int width) { return width < 32 ? width : (width + 3) / 8 * 8 + 4; }
 
 /// Activations and gradients of a batch, layer by layer, in one piece of memory (huge pages, where it is
 /// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every thread
@@ -117,19 +64,28 @@ struct Workspace {
 };
 
 /// Threads that pay: a second one halves the arithmetic and adds two barriers and the reduction over gradient
-/// copies.
-int choose_threads(const Network& network, int batch, int panels, const Hierarchy& hierarchy) {
+/// copies, or one barrier where the hidden layer is split.
+int choose_threads(const Network& network, std::int64_t rows, const FusedKernels& kernels,
+                   const EngineOptions& options) {
   // Conservative machine constants of the choice only (they steer, they are not results): a small network
   // runs at about a third of a modern core's peak; a barrier costs about half a microsecond; adding a
   // gradient copy moves 4 bytes a parameter through L2.
   constexpr double kFlopsPerSecond = 4e10, kBarrier_s = 0.5e-6, kReduceBytesPerSecond = 2e10;
-  const double flops = 6.0 * batch * static_cast<double>(network.parameters());
+  const double flops = 6.0 * options.batch * static_cast<double>(network.parameters());
   int best = 1;
   double best_s = flops / kFlopsPerSecond;
-  for (int threads = 2; threads <= std::min(hierarchy.cores, panels); ++threads) {
-    const double share = std::ceil(static_cast<double>(panels) / threads) / panels;
-    const double time_s = flops * share / kFlopsPerSecond + 2 * kBarrier_s * std::log2(2.0 * threads) +
-                          4.0 * static_cast<double>(network.parameters()) / kReduceBytesPerSecond;
+  for (int threads = 2; threads <= options.hierarchy.cores; ++threads) {
+    const bool split = splits_hidden_layer(network, kernels, threads, rows, options.hierarchy);
+    const std::int64_t parts = split ? (network.widths[0] + kUnitsOfALine - 1) / kUnitsOfALine
+                                     : (rows + kernels.lanes - 1) / kernels.lanes;
+    if (threads > parts) continue;
+    const double share = std::ceil(static_cast<double>(parts) / threads) / static_cast<double>(parts);
+    const double meeting_s = kBarrier_s * std::log2(2.0 * threads);
+    const double added_floats =  // of each thread: everybody's parts of the logits; the gradient's copies
+        split ? static_cast<double>(threads * rows * network.outputs())
+              : static_cast<double>(network.parameters());
+    const double time_s = flops * share / kFlopsPerSecond + (split ? 1 : 2) * meeting_s +
+                          4.0 * added_floats / kReduceBytesPerSecond;
     if (time_s < best_s) best_s = time_s, best = threads;
   }
   return best;
@@ -192,7 +148,7 @@ class FusedEngine : public CpuEngine {
     });
     train_batches_ = train_.batches;
     const std::int64_t l2_bytes = options.hierarchy.capacity_bytes("L2", 512 << 10);
-    const std::int64_t data_bytes = static_cast<std::int64_t>(train_.x.size()) * 4;
+    const std::int64_t data_bytes = train_.x_bytes();
     // Two chunks of it and some room, or what is fetched would push out what is worked on.
     fetch_data_ = data_bytes / threads_ > l2_bytes / 2 &&
                   2 * plan_.chunk_panels * train_.x_panel * 4 <= l2_bytes * 9 / 10;
@@ -210,10 +166,8 @@ class FusedEngine : public CpuEngine {
       AdamSchedule schedule = start;
       for (std::int64_t s = 0; s < count; ++s) {
         const int batch = batches[s];
-        const auto first_of = [&](int next) {
-          return member.share(train_.panels(next, kernels_.lanes)).first;
-        };
-        const auto [first, last] = member.share(train_.panels(batch, kernels_.lanes));
+        const auto first_of = [&](int next) { return member.share(train_.panels(next)).first; };
+        const auto [first, last] = member.share(train_.panels(batch));
         long p = first;
         do {  // once at least: a thread without rows still owes a gradient of zeros
           const long next = std::min(last, p + plan_.chunk_panels);
@@ -250,7 +204,7 @@ class FusedEngine : public CpuEngine {
     std::vector<double> loss(threads_), right(threads_);
     run_team(threads_, [&](const TeamMember& member) {
       for (int b = 0; b < data.batches; ++b) {
-        const auto [first, last] = member.share(data.panels(b, kernels_.lanes));
+        const auto [first, last] = member.share(data.panels(b));
         double hits = 0;
         loss[member.id] += data.rows[b] * forward(data, b, first, last, false, &hits);
         right[member.id] += data.rows[b] * hits;
@@ -299,7 +253,7 @@ class FusedEngine : public CpuEngine {
   }
   const float* layer_input(const PanelData& data, int batch, long panel, int layer) const {
     if (layer > 0) return space_.layers[layer - 1].activation + panel * space_.layers[layer - 1].stride;
-    return data.x.data() + (static_cast<std::int64_t>(batch) * data.panels_per_batch + panel) * data.x_panel;
+    return data.x(batch, panel);
   }
   std::int64_t input_stride(const PanelData& data, int layer) const {
     return layer > 0 ? space_.layers[layer - 1].stride : data.x_panel;
@@ -326,16 +280,8 @@ class FusedEngine : public CpuEngine {
       kernels_.forward(work);
     }
     Workspace::Layer& output = space_.layers.back();
-    double loss = 0;
-    for (long p = first; p < last; ++p) {
-      const std::int64_t panel = static_cast<std::int64_t>(batch) * data.panels_per_batch + p;
-      float hits = 0;
-      loss += kernels_.loss(network_.task, network_.outputs(), output.activation + p * output.stride,
-                            data.y.data() + panel * data.y_panel, data.weight.data() + panel * kernels_.lanes,
-                            gradient, right ? &hits : nullptr);
-      if (right) *right += hits;
-    }
-    return loss;
+    return data.loss(kernels_, network_.task, network_.outputs(), batch, first, last,
+                     output.activation + first * output.stride, output.stride, gradient, right);
   }
 
   PanelGradient gradient_work(int batch, long first, long last, int layer) const {
@@ -383,6 +329,7 @@ class FusedEngine : public CpuEngine {
       work.out = below.delta + at;
       work.out_stride = below.stride;
       work.mask = (network_.adds_input(k - 1) ? below.before : below.activation) + at;
+      work.mask_stride = below.stride;
       work.addend = network_.adds_input(k) ? layer.output_gradient + first * layer.stride : nullptr;
       work.before = network_.adds_input(k - 1) ? below.output_gradient + at : nullptr;
       work.weight_block_bytes = plan_.weight_block_bytes;
@@ -394,7 +341,7 @@ class FusedEngine : public CpuEngine {
   /// while it is in L2.
   void update_outputs(const TeamMember& member, int batch, int layer, const AdamStep& step) {
     float *scratch = threads_own_[member.id].scratch.data(), *turned = threads_own_[member.id].turned.data();
-    const PanelGradient all = gradient_work(batch, 0, train_.panels(batch, kernels_.lanes), layer);
+    const PanelGradient all = gradient_work(batch, 0, train_.panels(batch), layer);
     const auto [block_outputs, block_inputs] = plan_.gradient_block(all.inputs, kernels_);
     float* bias_gradient = scratch + block_outputs * block_inputs;
     const auto adam = [&](std::int64_t at, const float* gradient, std::int64_t count) {
@@ -445,13 +392,17 @@ class FusedEngine : public CpuEngine {
 }  // namespace
 
 int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options) {
-  const int lanes = fused_kernels(options.isa).lanes;
-  const int rows = static_cast<int>(std::min<std::int64_t>(options.batch, train_rows));
-  return choose_threads(network, options.batch, (rows + lanes - 1) / lanes, options.hierarchy);
+  return choose_threads(network, std::min<std::int64_t>(options.batch, train_rows),
+                        fused_kernels(options.isa), options);
 }
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options) {
+  const int threads =
+      options.threads > 0 ? options.threads : choose_fused_threads(network, data.train_rows(), options);
+  const std::int64_t rows = std::min<std::int64_t>(options.batch, data.train_rows());
+  if (splits_hidden_layer(network, fused_kernels(options.isa), threads, rows, options.hierarchy))
+    return make_one_hidden_engine(network, data, options);
   return std::make_unique<FusedEngine>(network, data, options);
 }
 

@@ -101,7 +101,7 @@ inline __attribute__((always_inline)) void forward_tile(const PanelForward& f, i
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v)
-      sum[r][v] = part.first ? splat(f.bias[o + r]) : load(out + at(r, v, f.out_stride));
+      sum[r][v] = part.first && !f.accumulate ? splat(f.bias[o + r]) : load(out + at(r, v, f.out_stride));
   multiply<Rows, kWide>(sum, part.k1 - part.k0, f.weights + o * f.weights_row + part.k0, f.weights_row, 1,
                         in + part.k0 * kPanel, f.in_stride);
   if (part.last && f.relu)
@@ -167,7 +167,8 @@ inline __attribute__((always_inline)) void backward_tile(const PanelBackward& b,
     for (int v = 0; v < kWide; ++v) {
       const std::int64_t here = first + at(r, v, b.out_stride);
       if (b.before) store(b.before + here, sum[r][v]);
-      store(b.out + here, select(load(b.mask + here) > 0.0f, sum[r][v], Vector{}));
+      const Vector mask = load(b.mask + p * b.mask_stride + i * kPanel + at(r, v, b.mask_stride));
+      store(b.out + here, select(mask > 0.0f, sum[r][v], Vector{}));
     }
 }
 

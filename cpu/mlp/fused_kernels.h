@@ -22,6 +22,7 @@ struct PanelForward {
   float* out;  ///< panels [outputs x lanes]
   std::int64_t out_stride;
   bool relu;
+  bool accumulate;         ///< `out` takes the place of the bias
   float* before;           ///< the activation before the input is added; nullptr = nothing is added
   int weight_block_bytes;  ///< of weights that stay in L2 while the panels pass by
 };
@@ -35,7 +36,8 @@ struct PanelBackward {
   std::int64_t delta_stride;
   float* out;  ///< panels [inputs x lanes]: gradient at the layer before's pre-activation
   std::int64_t out_stride;
-  const float* mask;    ///< as `out`: the layer before's activation before its residual
+  const float* mask;  ///< as `out`: the layer before's activation before its residual
+  std::int64_t mask_stride;
   const float* addend;  ///< as `delta`: gradient at this layer's output, when it adds its input; or nullptr
   float* before;        ///< as `out`: the gradient before the mask; or nullptr
   int weight_block_bytes;  ///< as forward

@@ -4,6 +4,13 @@
 #include <numeric>
 
 namespace mlpwatt {
+namespace {
+
+std::int64_t padded_rows(std::int64_t rows, const FusedKernels& kernels) {
+  return (rows + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
+}
+
+}  // namespace
 
 FusedPlan::GradientBlock FusedPlan::gradient_block(int inputs, const FusedKernels& kernels) const {
   constexpr int kLeastOutputs = 48;
@@ -51,6 +58,42 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
     const std::int64_t fitting = std::max<std::int64_t>(1, l2_bytes * 2 / 5 / panel_bytes);
     plan.chunk_panels = static_cast<int>(fitting > 4 ? fitting / 4 * 4 : fitting);
   }
+  return plan;
+}
+
+bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
+                         const Hierarchy& hierarchy) {
+  constexpr int kFew = 64;
+  if (network.depth() != 2 || network.inputs > kFew || network.outputs() > kFew) return false;
+  // Every thread works out the loss of the whole batch and makes its blocks smaller than a narrow layer would
+  // want them: on one core it pays where activations and their gradients leave L2, on several from where the
+  // copies of the gradients are felt (two cores, 4, 11 and 42 inputs, times of 2^10 to 2^12 parameters: 0.75
+  // to 0.93 above the line, 0.93 to 1.3 below).
+  const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
+  const std::int64_t bytes = std::int64_t{8} * network.widths[0] * padded_rows(rows, kernels) / threads;
+  return bytes > (threads == 1 ? l2_bytes / 2 : l2_bytes / 16);
+}
+
+OneHiddenPlan make_one_hidden_plan(const Network& network, const FusedKernels& kernels, int threads,
+                                   std::int64_t rows, const Hierarchy& hierarchy) {
+  const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
+  const std::int64_t unit_bytes = 4 * padded_rows(rows, kernels);
+  const auto whole_tiles = [&](std::int64_t units) {
+    return static_cast<int>(std::max<std::int64_t>(1, units / kernels.rows) * kernels.rows);
+  };
+  OneHiddenPlan plan;
+  plan.weight_block_bytes = fused_weight_block_bytes(hierarchy);
+  // Two panels: the narrowest tile, of one output, wants them together. Half of L1 for what they hold, an
+  // eighth of L2 for a block of the whole batch, whose gradients are as large (2^14 to 2^20 parameters: half
+  // and twice of either within 5 %, the less the worse).
+  constexpr int kNearBytes = 24 << 10;
+  plan.near_panels = 2;
+  plan.near_units = whole_tiles(kNearBytes / (plan.near_panels * kernels.lanes * 4));
+  plan.block_units = std::max(plan.near_units, whole_tiles(l2_bytes / 8 / unit_bytes));
+  // Written, and read back twice, from beyond L2 an activation takes as long as 8 multiply-adds, or as 24
+  // where they are many times as large.
+  const std::int64_t bytes = (network.widths[0] + threads - 1) / threads * unit_bytes;
+  plan.keeps_hidden = bytes <= l2_bytes * 3 / 4 || network.inputs >= (bytes <= 4 * l2_bytes ? 8 : 24);
   return plan;
 }
 

@@ -46,4 +46,25 @@ int fused_weight_block_bytes(const Hierarchy& hierarchy);
 FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                           const Hierarchy& hierarchy);
 
+/// Whether one_hidden_engine.cpp runs it: one hidden layer, wide, between few inputs and few outputs.
+/// @param rows of a batch
+bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
+                         const Hierarchy& hierarchy);
+
+/// Hidden units are shared out by cache lines of biases and of the output layer's rows.
+inline constexpr int kUnitsOfALine = 16;
+
+struct OneHiddenPlan {
+  /// The activations of a thread's units and a batch stay in L2 from forward to backward; else backward
+  /// computes them again.
+  bool keeps_hidden = false;
+  int near_units = 0, near_panels = 0;  ///< forward: units and panels that go together, in L1
+  int block_units = 0;                  ///< backward: units that go together over the whole batch, in L2
+  int weight_block_bytes = 0;           ///< as FusedPlan
+};
+
+/// @param rows of a batch
+OneHiddenPlan make_one_hidden_plan(const Network& network, const FusedKernels& kernels, int threads,
+                                   std::int64_t rows, const Hierarchy& hierarchy);
+
 }  // namespace mlpwatt

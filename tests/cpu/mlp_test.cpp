@@ -176,6 +176,75 @@ TEST(Mlp, WideNetworksFollowTheReference) {
   EXPECT_TRUE(turned_by_rows);
 }
 
+/// One wide hidden layer, split by its units: members with many blocks, with one, without any; activations
+/// that are kept and that are computed again (the plan is asked, not trusted).
+TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
+  const Network networks[] = {
+      {4, {701, 1}, false, Task::kRegression},   {11, {333, 7}, false, Task::kMulticlass},
+      {1, {1500, 1}, false, Task::kBinary},      {42, {260, 3}, false, Task::kMulticlass},
+      {64, {130, 33}, false, Task::kMulticlass}, {3, {40, 2}, false, Task::kMulticlass}};
+  int seed = 700, split = 0, whole = 0, kept = 0, computed_again = 0, idle_members = 0;
+  for (const Network& network : networks)
+    for (const int batch : {7, 64, 200}) {
+      const Dataset data =
+          make_data(network.inputs, network.outputs(), network.task, batch * 2 + batch / 3, 20, ++seed);
+      for (const Isa isa : available_isas())
+        for (const int threads : {1, 2, 4}) {
+          Case c{network, batch, data.train_rows(), {}};
+          c.options.isa = isa;
+          c.options.algorithm = "fused";
+          c.options.threads = threads;
+          c.options.batch = batch;
+          c.options.hierarchy = small_hierarchy();
+          const FusedKernels& kernels = fused_kernels(isa);
+          if (!splits_hidden_layer(network, kernels, threads, batch, c.options.hierarchy)) {
+            ++whole;
+            continue;
+          }
+          ++split;
+          const OneHiddenPlan plan =
+              make_one_hidden_plan(network, kernels, threads, batch, c.options.hierarchy);
+          ++(plan.keeps_hidden ? kept : computed_again);
+          idle_members += network.widths[0] <= 16 * (threads - 1);
+          EXPECT_LE(plan.near_units, plan.block_units);
+          const auto engine = make_engine(network, data, c.options);
+          ASSERT_STREQ(engine->algorithm(), "fused");
+          ASSERT_EQ(engine->threads(), threads);
+          ASSERT_EQ(engine->isa(), isa);
+          const Check check = check_against_reference(*engine, network, data, batch, c.options.adam, seed, 6);
+          ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
+          // the same to the bit, in runs of any length
+          const reference::Parameters start = reference::initial_parameters(network, 3);
+          const int order[] = {1, 0, 2, 0, 1};
+          engine->set_parameters(start);
+          engine->train(order, 5);
+          const reference::Parameters at_once = engine->parameters();
+          engine->set_parameters(start);
+          for (const int part : {0, 3}) engine->train(order + part, part == 0 ? 3 : 2);
+          ASSERT_EQ(engine->parameters().weights, at_once.weights) << describe(c);
+          ASSERT_EQ(engine->parameters().biases, at_once.biases) << describe(c);
+          const reference::Trainer oracle(network, at_once);
+          for (const Split which : {Split::kTrain, Split::kTest}) {
+            const bool train = which == Split::kTrain;
+            const std::int64_t first = train ? 0 : data.train_rows(),
+                               rows = train ? data.train_rows() : data.test_rows;
+            const auto want = oracle.evaluate(data.x.data() + first * network.inputs,
+                                              data.y.data() + first * data.info.outputs, rows);
+            const auto got = engine->evaluate(which);
+            ASSERT_NEAR(got.loss, want.loss, 1e-5 * (1 + want.loss)) << describe(c);
+            if (network.task != Task::kRegression) {
+              ASSERT_NEAR(got.accuracy, want.accuracy, 1.01 / static_cast<double>(rows)) << describe(c);
+            }
+          }
+        }
+    }
+  EXPECT_GT(split, 0);
+  EXPECT_GT(whole, 0);
+  EXPECT_GT(kept, 0);
+  EXPECT_GT(computed_again, 0);
+  EXPECT_GT(idle_members, 0);
+}
+
 /// Floats in [-1, 1), or whole numbers of which float32 holds every sum here exactly.
 void fill(std::vector<float>& values, bool whole, std::mt19937_64& random) {
   std::uniform_real_distribution<float> uniform(-1, 1);
@@ -256,7 +325,7 @@ TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
             for (const bool residual : {false, true}) {
               if (residual && inputs != outputs) continue;
               std::vector<float> weights(outputs * inputs + lanes), delta(panels * outputs * lanes),
-                  mask(panels * inputs * lanes), addend(panels * outputs * lanes);
+                  mask(panels * (inputs + 3) * lanes), addend(panels * outputs * lanes);
               for (std::vector<float>* values : {&weights, &delta, &mask, &addend})
                 fill(*values, whole, random);
               std::vector<float> out(panels * inputs * lanes, 99), before(out);
@@ -265,7 +334,7 @@ TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
               work.weights = weights.data(), work.weights_row = inputs;
               work.delta = delta.data(), work.delta_stride = outputs * lanes;
               work.out = out.data(), work.out_stride = inputs * lanes;
-              work.mask = mask.data();
+              work.mask = mask.data(), work.mask_stride = (inputs + 3) * lanes;
               work.addend = residual ? addend.data() : nullptr;
               work.before = residual ? before.data() : nullptr;
               work.weight_block_bytes = block_bytes;
@@ -274,7 +343,8 @@ TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
               for (int panel = 0; panel < panels; ++panel)
                 for (int i = 0; i < inputs; ++i)
                   for (int lane = 0; lane < lanes; ++lane) {
-                    const int at = (panel * inputs + i) * lanes + lane;
+                    const int at = (panel * inputs + i) * lanes + lane,
+                              mask_at = (panel * (inputs + 3) + i) * lanes + lane;
                     double sum = residual ? double{addend[at]} : 0.0;
                     for (int o = 0; o < outputs; ++o)
                       sum += double{weights[o * inputs + i]} * delta[(panel * outputs + o) * lanes + lane];
@@ -283,7 +353,7 @@ TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
                     if (residual) {
                       ASSERT_TRUE(std::fabs(before[at] - sum) <= tolerance) << what << ": " << before[at];
                     }
-                    ASSERT_TRUE(std::fabs(out[at] - (mask[at] > 0 ? sum : 0)) <= tolerance)
+                    ASSERT_TRUE(std::fabs(out[at] - (mask[mask_at] > 0 ? sum : 0)) <= tolerance)
                         << what << ": " << out[at] << ", " << sum;
                   }
             }

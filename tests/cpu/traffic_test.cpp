@@ -128,9 +128,9 @@ TEST(MlpTraffic, AgreesWithTheSimulatedCaches) {
   if (std::getenv("MLPWATT_BUILD") == nullptr)
     GTEST_SKIP() << "MLPWATT_BUILD does not say where the program is";
   const std::vector<model::TrainingRun> runs = model::training_runs(simulated(
-      "cpu/mlp_train/wine_quality_white/(rectangle/16384/5|wide_first_4x/16384/5|rectangle/65536/5)",
+      "cpu/mlp_train/wine_quality_white/(rectangle/(16384/5|65536/5|65536/2)|wide_first_4x/16384/5)",
       {"--algorithm fused", "--algorithm blocked"}));
-  ASSERT_EQ(runs.size(), 6u);
+  ASSERT_EQ(runs.size(), 8u);
   for (const model::TrainingRun& run : runs) {
     const auto found = run.counter_bytes.find("simulated");
     ASSERT_NE(found, run.counter_bytes.end()) << run.configuration.name();
