@@ -41,9 +41,10 @@ void ReuseTrace::touch(int array, double times, double remote) {
   events_.push_back({array, times * a.private_bytes, 0, 0, remote});
 }
 
-void ReuseTrace::touch_fresh(int array, double extent_bytes) {
+void ReuseTrace::touch_fresh(int array, double extent_bytes, double private_extent_bytes) {
   const Array& a = arrays_.at(static_cast<std::size_t>(array));
-  events_.push_back({array, a.private_bytes, extent_bytes / threads_, extent_bytes, 0});
+  const double own = private_extent_bytes >= 0 ? private_extent_bytes : extent_bytes / threads_;
+  events_.push_back({array, a.private_bytes, own, extent_bytes, 0});
 }
 
 void ReuseTrace::again(double bytes, double private_bytes, double team_bytes) {

@@ -46,7 +46,8 @@ class ReuseTrace {
   void touch(int array, double times = 1, double remote = 0);
   /// One pass over the part of a large array that this step uses, other steps using other parts: it comes
   /// from the level that holds `extent_bytes` more than the rest of the step.
-  void touch_fresh(int array, double extent_bytes);
+  /// @param private_extent_bytes of it that a thread meets in time; by default its share
+  void touch_fresh(int array, double extent_bytes, double private_extent_bytes = -1);
   /// `bytes` read again at a distance of `private_bytes` touched by this thread (`team_bytes` by all).
   void again(double bytes, double private_bytes, double team_bytes);
   /// The same for what L1 no longer holds, however near.

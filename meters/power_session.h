@@ -108,7 +108,8 @@ class PowerSession {
   std::optional<PowerNow> power_now() const;
   /// Of the last window. Waits for the updates that the lag of the slower meters holds back.
   /// @param timed what the run itself timed, between begin_window and end_window: the joules are of that, for
-  /// the thread may lose its processor between two looks at the clock; by default all of the window
+  /// the thread may lose its processor between those and the run's own looks at the clock; by default all of
+  /// the window
   WindowPower result(const std::optional<Interval>& timed = std::nullopt);
 
  private:

@@ -5,13 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/aligned.h"
-#include "cpu/mlp/adam_schedule.h"
-#include "cpu/mlp/engine.h"
-#include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"
-#include "cpu/mlp/panel_data.h"
-#include "cpu/mlp/parameter_layout.h"
+#include "cpu/mlp/panel_engine.h"
 #include "cpu/team.h"
 
 namespace mlpwatt {
@@ -66,16 +61,16 @@ struct Workspace {
 /// Threads that pay: a second one halves the arithmetic and adds two barriers and the reduction over gradient
 /// copies, or one barrier where the hidden layer is split.
 int choose_threads(const Network& network, std::int64_t rows, const FusedKernels& kernels,
-                   const EngineOptions& options) {
+                   const Hierarchy& hierarchy) {
   // Conservative machine constants of the choice only (they steer, they are not results): a small network
   // runs at about a third of a modern core's peak; a barrier costs about half a microsecond; adding a
   // gradient copy moves 4 bytes a parameter through L2.
   constexpr double kFlopsPerSecond = 4e10, kBarrier_s = 0.5e-6, kReduceBytesPerSecond = 2e10;
-  const double flops = 6.0 * options.batch * static_cast<double>(network.parameters());
+  const double flops = 6.0 * static_cast<double>(rows) * static_cast<double>(network.parameters());
   int best = 1;
   double best_s = flops / kFlopsPerSecond;
-  for (int threads = 2; threads <= options.hierarchy.cores; ++threads) {
-    const bool split = splits_hidden_layer(network, kernels, threads, rows, options.hierarchy);
+  for (int threads = 2; threads <= hierarchy.cores; ++threads) {
+    const bool split = splits_hidden_layer(network, kernels, threads, rows, hierarchy);
     const std::int64_t parts = split ? (network.widths[0] + kUnitsOfALine - 1) / kUnitsOfALine
                                      : (rows + kernels.lanes - 1) / kernels.lanes;
     if (threads > parts) continue;
@@ -91,24 +86,12 @@ int choose_threads(const Network& network, std::int64_t rows, const FusedKernels
   return best;
 }
 
-class FusedEngine : public CpuEngine {
+class FusedEngine : public PanelEngine {
  public:
   FusedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
-      : network_(network),
-        kernels_(fused_kernels(options.isa)),
-        layout_(network, WeightOrder::kOutIn),
-        schedule_(options.adam),
-        threads_(options.threads > 0 ? options.threads
-                                     : choose_fused_threads(network, data.train_rows(), options)),
-        train_(data, Split::kTrain, options.batch, kernels_.lanes, threads_),
-        test_(data, Split::kTest, options.batch, kernels_.lanes, threads_),
-        panels_(std::max(train_.panels_per_batch, test_.panels_per_batch)),
-        plan_(make_fused_plan(network, kernels_, threads_,
-                              std::min<std::int64_t>(options.batch, data.train_rows()), options.hierarchy)),
+      : PanelEngine(network, data, options),
+        plan_(make_fused_plan(network, kernels_, threads_, rows_, options.hierarchy)),
         space_(network, panels_, kernels_.lanes) {
-    weights_ = AlignedFloats::untouched(layout_.size());
-    first_moment_ = AlignedFloats::untouched(layout_.size());
-    second_moment_ = AlignedFloats::untouched(layout_.size());
     gradients_ = AlignedFloats::untouched(threads_ * layout_.size());
     std::int64_t scratch = 0, turned = 0;
     for (int k = 0; k < network.depth(); ++k) {
@@ -134,11 +117,7 @@ class FusedEngine : public CpuEngine {
       own.turned = AlignedFloats(turned);
       float* gradient = gradients_.data() + member.id * layout_.size();
       for (const auto& run : by_rows_) std::fill(gradient + run.first, gradient + run.last, 0.0f);
-      const auto touch = [&](std::int64_t from, std::int64_t to) {
-        for (AlignedFloats* floats : {&weights_, &first_moment_, &second_moment_})
-          std::fill(floats->data() + from, floats->data() + to, 0.0f);
-      };
-      each_share(member, touch);
+      each_share(member, [&](std::int64_t from, std::int64_t to) { touch(from, to); });
       for (int k = 0; k < network_.depth(); ++k) {
         if (!plan_.by_outputs[k]) continue;
         const auto [o0, o1] = member.share(network_.widths[k]);
@@ -146,17 +125,12 @@ class FusedEngine : public CpuEngine {
               member.id + 1 == member.size ? end_of(k) : layout_.weights(k) + o1 * layout_.row(k));
       }
     });
-    train_batches_ = train_.batches;
     const std::int64_t l2_bytes = options.hierarchy.capacity_bytes("L2", 512 << 10);
     const std::int64_t data_bytes = train_.x_bytes();
     // Two chunks of it and some room, or what is fetched would push out what is worked on.
     fetch_data_ = data_bytes / threads_ > l2_bytes / 2 &&
                   2 * plan_.chunk_panels * train_.x_panel * 4 <= l2_bytes * 9 / 10;
   }
-
-  const char* algorithm() const override { return "fused"; }
-  int threads() const override { return threads_; }
-  Isa isa() const override { return kernels_.isa; }
 
   double train(const int* batches, std::int64_t count) override {
     const AdamSchedule start = schedule_;
@@ -200,7 +174,7 @@ class FusedEngine : public CpuEngine {
   }
 
   reference::Evaluation evaluate(Split split) override {
-    const PanelData& data = split == Split::kTrain ? train_ : test_;
+    const PanelData& data = data_of(split);
     std::vector<double> loss(threads_), right(threads_);
     run_team(threads_, [&](const TeamMember& member) {
       for (int b = 0; b < data.batches; ++b) {
@@ -211,22 +185,8 @@ class FusedEngine : public CpuEngine {
         member.wait();  // a partial batch is shared out otherwise: its panels may still be another's
       }
     });
-    double total = 0, hits = 0;
-    std::int64_t rows = 0;
-    for (const int r : data.rows) rows += r;
-    for (int t = 0; t < threads_; ++t) total += loss[t], hits += right[t];
-    return {total / static_cast<double>(rows),
-            network_.task == Task::kRegression ? std::nan("") : hits / static_cast<double>(rows)};
+    return evaluation(data, loss, right);
   }
-
-  void set_parameters(const reference::Parameters& parameters) override {
-    layout_.from_reference(parameters, weights_.data());
-    std::fill_n(first_moment_.data(), first_moment_.size(), 0.0f);
-    std::fill_n(second_moment_.data(), second_moment_.size(), 0.0f);
-    schedule_.reset();
-  }
-  reference::Parameters parameters() const override { return layout_.to_reference(weights_.data()); }
-  reference::Parameters first_moments() const override { return layout_.to_reference(first_moment_.data()); }
 
  private:
   struct alignas(64) ThreadOwn {  // the next thread's loss is on another cache line
@@ -373,17 +333,9 @@ class FusedEngine : public CpuEngine {
       }
   }
 
-  Network network_;
-  const FusedKernels& kernels_;
-  ParameterLayout layout_;
-  AdamSchedule schedule_;
-  int threads_ = 1;
-  PanelData train_, test_;
-  int panels_;
   FusedPlan plan_;
   bool fetch_data_ = false;  ///< the data does not stay in L2: the next chunk's is fetched during this one
   Workspace space_;
-  AlignedFloats weights_, first_moment_, second_moment_;
   AlignedFloats gradients_;                 ///< one flat copy a thread; only where gradients go by rows
   std::vector<TeamMember::Range> by_rows_;  ///< runs of layers whose gradients go by rows, in floats
   std::vector<ThreadOwn> threads_own_;
@@ -393,17 +345,17 @@ class FusedEngine : public CpuEngine {
 
 int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options) {
   return choose_threads(network, std::min<std::int64_t>(options.batch, train_rows),
-                        fused_kernels(options.isa), options);
+                        fused_kernels(options.isa), options.hierarchy);
 }
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options) {
-  const int threads =
-      options.threads > 0 ? options.threads : choose_fused_threads(network, data.train_rows(), options);
+  EngineOptions decided = options;
+  if (decided.threads <= 0) decided.threads = choose_fused_threads(network, data.train_rows(), options);
   const std::int64_t rows = std::min<std::int64_t>(options.batch, data.train_rows());
-  if (splits_hidden_layer(network, fused_kernels(options.isa), threads, rows, options.hierarchy))
-    return make_one_hidden_engine(network, data, options);
-  return std::make_unique<FusedEngine>(network, data, options);
+  if (splits_hidden_layer(network, fused_kernels(options.isa), decided.threads, rows, options.hierarchy))
+    return make_one_hidden_engine(network, data, decided);
+  return std::make_unique<FusedEngine>(network, data, decided);
 }
 
 }  // namespace mlpwatt

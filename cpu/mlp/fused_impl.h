@@ -696,6 +696,7 @@ FusedKernels kernel_table(Isa isa) {
   return {.isa = isa,
           .lanes = kPanel,
           .rows = kRows,
+          .narrow_panels = panels_together(1),
           .dot_rows = kDotRows,
           .dot_block_bytes = kDotBlockBytes,
           .outer_columns = kOuterColumns,

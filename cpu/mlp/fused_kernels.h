@@ -68,6 +68,7 @@ struct FusedKernels {
   Isa isa;
   int lanes;              ///< rows of the batch in one panel
   int rows;               ///< panel rows a forward or backward tile computes at once
+  int narrow_panels;      ///< that a tile of one row takes together
   int dot_rows;           ///< rows of a weight-gradient tile
   int dot_block_bytes;    ///< of inputs that stay in L1 while the weight gradient walks over a block of delta
   int outer_columns;      ///< inputs of a block of turned_inputs, which stays in L1

@@ -65,10 +65,10 @@ bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, in
                          const Hierarchy& hierarchy) {
   constexpr int kFew = 64;
   if (network.depth() != 2 || network.inputs > kFew || network.outputs() > kFew) return false;
-  // Every thread works out the loss of the whole batch and makes its blocks smaller than a narrow layer would
-  // want them: on one core it pays where activations and their gradients leave L2, on several from where the
-  // copies of the gradients are felt (two cores, 4, 11 and 42 inputs, times of 2^10 to 2^12 parameters: 0.75
-  // to 0.93 above the line, 0.93 to 1.3 below).
+  // Split, every thread works out the loss of the whole batch. On one core it pays from where the activations
+  // and their gradients leave L2; on several also below, for there are no copies of gradients to add up (two
+  // cores, 4, 11 and 42 inputs, 2^10 to 2^12 parameters: 0.75 to 0.93 of the time not split where this says
+  // yes, 0.93 to 1.3 where it says no).
   const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
   const std::int64_t bytes = std::int64_t{8} * network.widths[0] * padded_rows(rows, kernels) / threads;
   return bytes > (threads == 1 ? l2_bytes / 2 : l2_bytes / 16);
@@ -83,15 +83,15 @@ OneHiddenPlan make_one_hidden_plan(const Network& network, const FusedKernels& k
   };
   OneHiddenPlan plan;
   plan.weight_block_bytes = fused_weight_block_bytes(hierarchy);
-  // Two panels: the narrowest tile, of one output, wants them together. Half of L1 for what they hold, an
-  // eighth of L2 for a block of the whole batch, whose gradients are as large (2^14 to 2^20 parameters: half
-  // and twice of either within 5 %, the less the worse).
-  constexpr int kNearBytes = 24 << 10;
-  plan.near_panels = 2;
-  plan.near_units = whole_tiles(kNearBytes / (plan.near_panels * kernels.lanes * 4));
-  plan.block_units = std::max(plan.near_units, whole_tiles(l2_bytes / 8 / unit_bytes));
-  // Written, and read back twice, from beyond L2 an activation takes as long as 8 multiply-adds, or as 24
-  // where they are many times as large.
+  // Forward: half of L1 for the activations, of as many panels as the tile of one output wants together.
+  // Backward: an eighth of L2 for those of the whole batch, as much for their gradients. From a quarter of
+  // either to twice as much, times of 2^14 to 2^20 parameters stay within 5 %.
+  plan.near_panels = kernels.narrow_panels;
+  plan.block_units = whole_tiles(l2_bytes / 8 / unit_bytes);
+  plan.near_units = std::min(plan.block_units, whole_tiles(hierarchy.capacity_bytes("L1", 32 << 10) / 2 /
+                                                           (plan.near_panels * kernels.lanes * 4)));
+  // What L2 does not hold: to write an activation and read it back twice takes L3 as long as 8 multiply-adds
+  // take, or as 24 where a thread's are more than four times L2.
   const std::int64_t bytes = (network.widths[0] + threads - 1) / threads * unit_bytes;
   plan.keeps_hidden = bytes <= l2_bytes * 3 / 4 || network.inputs >= (bytes <= 4 * l2_bytes ? 8 : 24);
   return plan;

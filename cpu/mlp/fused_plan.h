@@ -51,12 +51,13 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
 bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                          const Hierarchy& hierarchy);
 
-/// Hidden units are shared out by cache lines of biases and of the output layer's rows.
+/// Hidden units are shared out by cache lines of their biases; the rows of their weights are then whole
+/// lines, too, and of the output layer's rows neighbours share a line at most.
 inline constexpr int kUnitsOfALine = 16;
 
 struct OneHiddenPlan {
-  /// The activations of a thread's units and a batch stay in L2 from forward to backward; else backward
-  /// computes them again.
+  /// The activations of a thread's units are kept from forward to backward, for the L2 that holds them or
+  /// because the L3 brings them sooner than they could be computed again.
   bool keeps_hidden = false;
   int near_units = 0, near_panels = 0;  ///< forward: units and panels that go together, in L1
   int block_units = 0;                  ///< backward: units that go together over the whole batch, in L2

@@ -119,7 +119,8 @@ class Passes {
 /// fused_engine.cpp.
 Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
   const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
-  const FusedPlan plan = make_fused_plan(network, kernels, problem.threads, problem.batch, hierarchy);
+  const FusedPlan plan =
+      make_fused_plan(network, kernels, problem.threads, problem.planned_batch(), hierarchy);
   const double lanes = kernels.lanes, threads = problem.threads;
   const double panels = std::ceil(problem.batch / lanes), mine = std::ceil(panels / threads);
   const double rows = mine * lanes;
@@ -258,32 +259,36 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
                            const Hierarchy& hierarchy) {
   const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
   const OneHiddenPlan plan =
-      make_one_hidden_plan(network, kernels, problem.threads, problem.batch, hierarchy);
+      make_one_hidden_plan(network, kernels, problem.threads, problem.planned_batch(), hierarchy);
   const double threads = problem.threads, others = 1 - 1 / threads;
   const double panels = std::ceil(problem.batch / double(kernels.lanes)), rows = panels * kernels.lanes;
   const double in = network.inputs, out = network.outputs(), all_units = network.widths[0];
-  const double units = all_units / threads;
+  // the busiest thread's, in whole lines
+  const double units =
+      std::min(all_units, std::ceil(std::ceil(all_units / kUnitsOfALine) / threads) * kUnitsOfALine);
   const double block = std::min(units, double(plan.block_units)), blocks = std::ceil(units / block);
   const double near = std::min(units, double(plan.near_units)), near_blocks = std::ceil(units / near);
   const double together = std::min(panels, double(plan.near_panels)), groups = std::ceil(panels / together);
   const auto floats = [](double count) { return count * kFloatBytes; };
 
   ReuseTrace trace(hierarchy, problem.threads);
-  const auto own = [&](double count) { return trace.add({floats(count), floats(count * threads)}); };
+  const auto own = [&](double count) {
+    return trace.add({floats(count), floats(count * std::min(threads, all_units / units))});
+  };
   const auto common = [&](double count) { return trace.add({floats(count), floats(count)}); };
   const double cells = (in + 1 + out) * units;  // a thread's parameters
   const int weights = own(cells), first_moment = own(cells), second_moment = own(cells);
   const int hidden = own(rows * (plan.keeps_hidden ? units : block)), delta = own(rows * block);
   const int x = common(rows * in), y = common(rows * out);
-  const int parts = trace.add({floats(2 * rows * out), floats(2 * rows * out * threads)}),
-            logits = own(rows * out);
+  const int parts = trace.add({floats(2 * rows * out), floats(2 * rows * out * threads)}),  // two, in turns
+      logits = trace.add({floats(rows * out), floats(rows * out * threads)});
   Passes passes(trace, kernels, problem.threads);
 
   // Forward: per block of units the panels in groups; what a group makes of a block stays in L1.
   const double near_bytes = floats(together * kernels.lanes * (in + near + out) + near * (in + out));
   const double block_bytes = floats(rows * (in + 2 * out) + near * (in + out)) +
                              floats((plan.keeps_hidden ? rows : together * kernels.lanes) * near);
-  trace.touch_fresh(x, dataset_bytes(network, problem));
+  trace.touch_fresh(x, dataset_bytes(network, problem), dataset_bytes(network, problem));
   trace.again(floats((near_blocks - 1) * rows * in), block_bytes, block_bytes * threads);
   trace.touch(weights);
   trace.again(floats((groups - 1) * cells), near_bytes, near_bytes * threads);
@@ -296,21 +301,22 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
   trace.again(floats(rows * units), near_bytes, near_bytes * threads);
   passes.layer(WeightWalk::kAlongRows, near, out, together, together, plan.weight_block_bytes,
                near_blocks * groups);
-  trace.touch(parts);
+  trace.touch(parts, 0.5);
   trace.again(floats(2 * near_blocks * rows * out), block_bytes, block_bytes * threads);
   // Everybody's parts, and the loss.
-  trace.touch(parts, threads, others);
-  trace.touch_fresh(y, dataset_bytes(network, problem));
+  trace.touch(parts, threads / 2, others);
+  trace.touch_fresh(y, dataset_bytes(network, problem), dataset_bytes(network, problem));
   trace.touch(logits, 4);
   trace.registers(floats((threads + 6) * rows * out));
 
   // Backward: per block of units the whole batch.
   const double far_bytes = floats(rows * (in + out + 2 * block) + 4 * block * (in + 1 + out));
+  // Read again: by the next block; once a block; and within one, what it has just made or read of the batch.
   const auto again_in_next_block = [&](double count) {
     trace.again(floats(count), far_bytes, far_bytes * threads);
   };
   const auto again_per_block = [&](double count) { again_in_next_block(blocks * count); };
-  const auto again_in_block = [&](double count) {  // what a block has just made, or read, of the batch
+  const auto again_in_block = [&](double count) {
     const double between = floats(2 * rows * block);
     trace.again(floats(count), between, between * threads);
   };
@@ -344,16 +350,16 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
   traffic.issued_flops = passes.flops * threads + 10 * traffic.roots;
   traffic.tiles = passes.tiles * threads;
   traffic.barriers = 1;
-  traffic.imbalance =
-      std::min(all_units, std::ceil(std::ceil(all_units / kUnitsOfALine) / threads) * kUnitsOfALine) / units;
+  // Bytes and operations are those of the busiest thread, as often as there are threads with units.
+  traffic.imbalance = units * threads / all_units;
   return traffic;
 }
 
 }  // namespace
 
 Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
-  return splits_hidden_layer(network, fused_kernels(parse_isa(problem.isa)), problem.threads, problem.batch,
-                             hierarchy)
+  return splits_hidden_layer(network, fused_kernels(parse_isa(problem.isa)), problem.threads,
+                             problem.planned_batch(), hierarchy)
              ? one_hidden_traffic(network, problem, hierarchy)
              : layers_traffic(network, problem, hierarchy);
 }

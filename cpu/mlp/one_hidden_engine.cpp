@@ -5,82 +5,53 @@
 //
 //   forward   a block's activations of a few panels, in L1, and their part of the logits, at once
 //   barrier   the threads' parts meet; each thread adds them and works out the loss for itself
-//   backward  a block's activations again, where L2 does not hold them all (2 x inputs operations each, less
-//             than L3 would take to bring them), their gradient, the gradients of the block's weights on
+//   backward  a block's activations again, where that is quicker than to fetch them from L3 (it takes as many
+//             multiply-adds as there are inputs), their gradient, the gradients of the block's weights on
 //             either side over the whole batch, and Adam
 //
-// A unit's weights, moments and gradients are nobody else's: none crosses from core to core, there are no
-// copies to add up, and one barrier a step is enough.
+// A unit's weights, moments and gradients are nobody else's: none crosses from core to core (but for a line
+// that neighbours may share in each row of the output layer), there are no copies to add up, and one barrier
+// a step is enough.
 
 #include <algorithm>
-#include <cmath>
 
-#include "cpu/aligned.h"
-#include "cpu/mlp/adam_schedule.h"
-#include "cpu/mlp/engine.h"
-#include "cpu/mlp/fused_kernels.h"
 #include "cpu/mlp/fused_plan.h"
-#include "cpu/mlp/panel_data.h"
-#include "cpu/mlp/parameter_layout.h"
+#include "cpu/mlp/panel_engine.h"
 #include "cpu/team.h"
 
 namespace mlpwatt {
 namespace {
 
-class OneHiddenEngine : public CpuEngine {
+class OneHiddenEngine : public PanelEngine {
  public:
   OneHiddenEngine(const Network& network, const Dataset& data, const EngineOptions& options)
-      : network_(network),
-        kernels_(fused_kernels(options.isa)),
-        layout_(network, WeightOrder::kOutIn),
-        schedule_(options.adam),
-        threads_(options.threads > 0 ? options.threads
-                                     : choose_fused_threads(network, data.train_rows(), options)),
-        train_(data, Split::kTrain, options.batch, kernels_.lanes, threads_),
-        test_(data, Split::kTest, options.batch, kernels_.lanes, threads_),
-        panels_(std::max(train_.panels_per_batch, test_.panels_per_batch)),
-        plan_(make_one_hidden_plan(network, kernels_, threads_,
-                                   std::min<std::int64_t>(options.batch, data.train_rows()),
-                                   options.hierarchy)),
+      : PanelEngine(network, data, options),
+        plan_(make_one_hidden_plan(network, kernels_, threads_, rows_, options.hierarchy)),
         logits_stride_(static_cast<std::int64_t>(spread_rows(network.outputs())) * kernels_.lanes) {
-    weights_ = AlignedFloats::untouched(layout_.size());
-    first_moment_ = AlignedFloats::untouched(layout_.size());
-    second_moment_ = AlignedFloats::untouched(layout_.size());
     own_.resize(threads_);
     run_team(threads_, [&](const TeamMember& member) {
       const Units units = units_of(member);
       Own& own = own_[member.id];
-      own.hidden_stride = static_cast<std::int64_t>(
-                              spread_rows(plan_.keeps_hidden ? static_cast<int>(units.size()) : block())) *
-                          kernels_.lanes;
+      own.hidden_stride =
+          static_cast<std::int64_t>(spread_rows(plan_.keeps_hidden ? units.size() : block())) *
+          kernels_.lanes;
       own.delta_stride = static_cast<std::int64_t>(spread_rows(block())) * kernels_.lanes;
       own.hidden = AlignedFloats(panels_ * own.hidden_stride);
       own.delta = AlignedFloats(panels_ * own.delta_stride);
       own.gradient = AlignedFloats(block() * (network_.inputs + 1 + outputs()) + outputs());
       for (AlignedFloats& part : own.logits_parts) part = AlignedFloats(panels_ * logits_stride_);
       own.logits = AlignedFloats(panels_ * logits_stride_);
-      // what this thread will use lies in its memory
-      for (AlignedFloats* floats : {&weights_, &first_moment_, &second_moment_}) {
-        const auto touch = [&](std::int64_t from, std::int64_t to) {
-          std::fill(floats->data() + from, floats->data() + to, 0.0f);
-        };
-        touch(layout_.weights(0) + units.first * layout_.row(0),
-              units.last == hidden_units() ? layout_.biases(0)
-                                           : layout_.weights(0) + units.last * layout_.row(0));
-        touch(layout_.biases(0) + units.first,
-              units.last == hidden_units() ? layout_.weights(1) : layout_.biases(0) + units.last);
-        for (int o = 0; o < outputs(); ++o)
-          touch(layout_.weights(1) + o * layout_.row(1) + units.first,
-                layout_.weights(1) + o * layout_.row(1) + units.last);
-        if (owns_output_bias(member)) touch(layout_.weights(1) + outputs() * layout_.row(1), layout_.size());
-      }
+      touch(layout_.weights(0) + units.first * layout_.row(0),
+            units.last == hidden_units() ? layout_.biases(0)
+                                         : layout_.weights(0) + units.last * layout_.row(0));
+      touch(layout_.biases(0) + units.first,
+            units.last == hidden_units() ? layout_.weights(1) : layout_.biases(0) + units.last);
+      for (int o = 0; o < outputs(); ++o)
+        touch(layout_.weights(1) + o * layout_.row(1) + units.first,
+              layout_.weights(1) + o * layout_.row(1) + units.last);
+      if (owns_output_bias(member)) touch(layout_.weights(1) + outputs() * layout_.row(1), layout_.size());
     });
-    train_batches_ = train_.batches;
   }
-
-  const char* algorithm() const override { return "fused"; }
-  int threads() const override { return threads_; }
-  Isa isa() const override { return kernels_.isa; }
 
   double train(const int* batches, std::int64_t count) override {
     double total = 0;
@@ -89,11 +60,11 @@ class OneHiddenEngine : public CpuEngine {
       double loss = 0;
       AdamSchedule schedule = start;
       for (std::int64_t s = 0; s < count; ++s) {
-        const int batch = batches[s], turn = static_cast<int>(s & 1);
+        const int batch = batches[s], buffer = static_cast<int>(s & 1);
         const AdamStep step = schedule.next();
-        forward(train_, batch, member, turn);
+        forward(train_, batch, member, buffer);
         member.wait();
-        loss += output(train_, batch, 0, train_.panels(batch), member, turn, true, nullptr);
+        loss += output(train_, batch, 0, train_.panels(batch), member, buffer, true, nullptr);
         backward(batch, member, step);
       }
       if (member.id == 0) schedule_ = schedule, total = loss;
@@ -102,7 +73,7 @@ class OneHiddenEngine : public CpuEngine {
   }
 
   reference::Evaluation evaluate(Split split) override {
-    const PanelData& data = split == Split::kTrain ? train_ : test_;
+    const PanelData& data = data_of(split);
     std::vector<double> loss(threads_), right(threads_);
     run_team(threads_, [&](const TeamMember& member) {
       for (int b = 0; b < data.batches; ++b) {
@@ -114,22 +85,8 @@ class OneHiddenEngine : public CpuEngine {
         right[member.id] += data.rows[b] * hits;
       }
     });
-    double total = 0, hits = 0;
-    std::int64_t rows = 0;
-    for (const int r : data.rows) rows += r;
-    for (int t = 0; t < threads_; ++t) total += loss[t], hits += right[t];
-    return {total / static_cast<double>(rows),
-            network_.task == Task::kRegression ? std::nan("") : hits / static_cast<double>(rows)};
+    return evaluation(data, loss, right);
   }
-
-  void set_parameters(const reference::Parameters& parameters) override {
-    layout_.from_reference(parameters, weights_.data());
-    std::fill_n(first_moment_.data(), first_moment_.size(), 0.0f);
-    std::fill_n(second_moment_.data(), second_moment_.size(), 0.0f);
-    schedule_.reset();
-  }
-  reference::Parameters parameters() const override { return layout_.to_reference(weights_.data()); }
-  reference::Parameters first_moments() const override { return layout_.to_reference(first_moment_.data()); }
 
  private:
   struct Units {
@@ -187,10 +144,10 @@ class OneHiddenEngine : public CpuEngine {
   }
 
   /// This member's part of a batch's logits.
-  void forward(const PanelData& data, int batch, const TeamMember& member, int turn) {
+  void forward(const PanelData& data, int batch, const TeamMember& member, int buffer) {
     Own& own = own_[member.id];
     const Units units = units_of(member);
-    float* logits = own.logits_parts[turn].data();
+    float* logits = own.logits_parts[buffer].data();
     const float* bias = owns_output_bias(member) ? weights_.data() + layout_.biases(1) : nullptr;
     const int panels = data.panels(batch);
     for (int p = 0; p < panels; ++p)
@@ -220,15 +177,15 @@ class OneHiddenEngine : public CpuEngine {
 
   /// The logits of panels [first, last) from everybody's parts, in the threads' order, and their loss; with
   /// `gradient`, the gradient at them is left in this thread's logits.
-  double output(const PanelData& data, int batch, long first, long last, const TeamMember& member, int turn,
+  double output(const PanelData& data, int batch, long first, long last, const TeamMember& member, int buffer,
                 bool gradient, double* right) {
     Own& own = own_[member.id];
     const std::int64_t count = static_cast<std::int64_t>(outputs()) * kernels_.lanes;
     for (long p = first; p < last; ++p) {
       float* sum = own.logits.data() + p * logits_stride_;
-      std::copy_n(own_[0].logits_parts[turn].data() + p * logits_stride_, count, sum);
+      std::copy_n(own_[0].logits_parts[buffer].data() + p * logits_stride_, count, sum);
       for (int t = 1; t < threads_; ++t) {
-        const float* part = own_[t].logits_parts[turn].data() + p * logits_stride_;
+        const float* part = own_[t].logits_parts[buffer].data() + p * logits_stride_;
         for (std::int64_t i = 0; i < count; ++i) sum[i] += part[i];
       }
     }
@@ -302,16 +259,8 @@ class OneHiddenEngine : public CpuEngine {
     });
   }
 
-  Network network_;
-  const FusedKernels& kernels_;
-  ParameterLayout layout_;
-  AdamSchedule schedule_;
-  int threads_ = 1;
-  PanelData train_, test_;
-  int panels_;
   OneHiddenPlan plan_;
   std::int64_t logits_stride_;
-  AlignedFloats weights_, first_moment_, second_moment_;
   std::vector<Own> own_;
 };
 

@@ -22,7 +22,8 @@ PanelData::PanelData(const Dataset& data, Split split, int batch, int lanes, int
   for (int b = 0; b < batches; ++b)
     rows.push_back(
         static_cast<int>(std::min<std::int64_t>(batch, count - static_cast<std::int64_t>(b) * batch)));
-  // Every thread writes the panels that it will read, so that they lie in its own memory.
+  // Every thread writes the panels that it will read, so that they lie in its own memory (where all read all,
+  // they lie spread over everybody's).
   run_team(threads, [&](const TeamMember& member) {
     for (int b = 0; b < batches; ++b) {
       const auto [p0, p1] = member.share(panels(b));

@@ -1,6 +1,6 @@
 #pragma once
-// What one training step moves, engine by engine: the loops of fused_engine.cpp and blocked_engine.cpp as
-// touches of the step's arrays.
+// What one training step moves, engine by engine: the loops of fused_engine.cpp, one_hidden_engine.cpp and
+// blocked_engine.cpp as touches of the step's arrays.
 
 #include <cstdint>
 #include <string>
@@ -16,8 +16,12 @@ struct MlpTrafficProblem {
   std::string algorithm;  ///< an engine's name
   std::string isa;        ///< of the micro-kernels, whether or not this machine can run them
   int threads = 1;
-  int batch = 256;
+  int batch = 256;  ///< rows of this step's
   std::int64_t dataset_rows = 0;
+  /// Rows of a whole batch, which the engine was made for, where this step's is the rest of an epoch; 0 = it
+  /// is a whole one.
+  int whole_batch = 0;
+  int planned_batch() const { return whole_batch > 0 ? whole_batch : batch; }
 };
 
 /// The engines that have a traffic model.

@@ -131,6 +131,7 @@ StepWork step_work(const Configuration& c, const Hierarchy& hierarchy) {
   if (rest > 0) {
     MlpTrafficProblem last = problem;
     last.batch = static_cast<int>(rest);
+    last.whole_batch = batch;
     add_traffic(work, mlp_train_traffic(c.network, last, hierarchy), rest_share);
   }
   return work;

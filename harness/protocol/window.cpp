@@ -72,10 +72,11 @@ Window run_window(Kernel& kernel, const ProtocolOptions& options, Clock& clock, 
   window.block_step_s.reserve(std::size_t{16} * static_cast<std::size_t>(options.blocks));
   for (Observer* observer : observers) observer->prepare();
   for (Observer* observer : observers) observer->begin();
-  window.start_realtime_ns = clock.realtime_ns();
-  window.start_monotonic_ns = clock.monotonic_ns();
   const double cpu_before = clock.cpu_s();
-  window.start_s = clock.monotonic_s();
+  window.start_realtime_ns = clock.realtime_ns();
+  window.start_monotonic_ns =
+      clock.monotonic_ns();  // one look: what the meters integrate begins where we count
+  window.start_s = 1e-9 * static_cast<double>(window.start_monotonic_ns);
   double now = window.start_s, asked_s = -kAskEvery_s;
   for (;;) {
     kernel.run(window.steps_per_block);

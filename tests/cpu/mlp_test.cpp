@@ -186,10 +186,11 @@ TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
   int seed = 700, split = 0, whole = 0, kept = 0, computed_again = 0, idle_members = 0;
   for (const Network& network : networks)
     for (const int batch : {7, 64, 200}) {
-      const Dataset data =
-          make_data(network.inputs, network.outputs(), network.task, batch * 2 + batch / 3, 20, ++seed);
+      // three batches of training rows, the last a part of one; more of test rows
+      const Dataset data = make_data(network.inputs, network.outputs(), network.task, batch * 2 + batch / 3,
+                                     batch * 2 + 20, ++seed);
       for (const Isa isa : available_isas())
-        for (const int threads : {1, 2, 4}) {
+        for (const int threads : {1, 2, 3, 5}) {
           Case c{network, batch, data.train_rows(), {}};
           c.options.isa = isa;
           c.options.algorithm = "fused";
@@ -220,7 +221,10 @@ TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
           engine->train(order, 5);
           const reference::Parameters at_once = engine->parameters();
           engine->set_parameters(start);
-          for (const int part : {0, 3}) engine->train(order + part, part == 0 ? 3 : 2);
+          for (const int part : {0, 3}) {
+            engine->train(order + part, part == 0 ? 3 : 2);
+            engine->evaluate(Split::kTest);  // leaves nothing behind
+          }
           ASSERT_EQ(engine->parameters().weights, at_once.weights) << describe(c);
           ASSERT_EQ(engine->parameters().biases, at_once.biases) << describe(c);
           const reference::Trainer oracle(network, at_once);
@@ -307,6 +311,54 @@ TEST(FusedKernels, BothWeightGradientsAreTheSumOverTheBatch) {
             work.bias_gradient = nullptr;  // not wanted: not written
             if (!turned) kernels.weight_gradient(work);
           }
+    }
+}
+
+/// Forward against sums in double, to the bit for whole numbers: from the bias or from what stands in `out`,
+/// over every height of tile, one panel and several, sums in one part and in two.
+TEST(FusedKernels, ForwardIsTheProductFromTheBiasOrFromWhatStandsThere) {
+  std::mt19937_64 random(7);
+  for (const bool whole : {true, false})
+    for (const Isa isa : available_isas()) {
+      const FusedKernels& kernels = fused_kernels(isa);
+      const int lanes = kernels.lanes;
+      for (const int inputs : {1, 6, 41, 1300})
+        for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1})
+          for (const int panels : {1, kernels.narrow_panels, kernels.narrow_panels + 1})
+            for (const bool accumulate : {false, true})
+              for (const bool relu : {false, true}) {
+                const int in_stride = (inputs + 2) * lanes, out_stride = (outputs + 1) * lanes;
+                std::vector<float> weights(outputs * inputs), bias(outputs), in(panels * in_stride),
+                    out(panels * out_stride);
+                for (std::vector<float>* values : {&weights, &bias, &in, &out}) fill(*values, whole, random);
+                const std::vector<float> stood = out;
+                PanelForward work{};
+                work.inputs = inputs, work.outputs = outputs, work.panels = panels;
+                work.weights = weights.data(), work.weights_row = inputs;
+                work.bias = accumulate ? nullptr : bias.data();
+                work.accumulate = accumulate, work.relu = relu;
+                work.in = in.data(), work.in_stride = in_stride;
+                work.out = out.data(), work.out_stride = out_stride;
+                work.weight_block_bytes = 1 << 20;
+                kernels.forward(work);
+                const double tolerance = whole ? 0 : 2e-7 * (inputs + 1) * std::sqrt(inputs);
+                for (int panel = 0; panel < panels; ++panel) {
+                  for (int o = 0; o < outputs; ++o)
+                    for (int lane = 0; lane < lanes; ++lane) {
+                      const int at = panel * out_stride + o * lanes + lane;
+                      double sum = accumulate ? stood[at] : bias[o];
+                      for (int i = 0; i < inputs; ++i)
+                        sum += double{weights[o * inputs + i]} * in[panel * in_stride + i * lanes + lane];
+                      if (relu) sum = std::max(sum, 0.0);
+                      ASSERT_NEAR(out[at], sum, tolerance)
+                          << isa_name(isa) << ' ' << inputs << " -> " << outputs << ", panel " << panel;
+                    }
+                  for (int lane = 0; lane < lanes; ++lane) {
+                    const int beyond = panel * out_stride + outputs * lanes + lane;
+                    ASSERT_EQ(out[beyond], stood[beyond]) << "beyond the outputs";
+                  }
+                }
+              }
     }
 }
 
@@ -412,9 +464,10 @@ TEST(Mlp, AHundredStepsStayWithTheReference) {
 
 TEST(Mlp, RerunsAreBitEqual) {
   const Dataset data = make_data(13, 5, Task::kMulticlass, 500, 50, 3);
-  // the second: one layer's gradient by outputs, beside others by rows
+  // the second: one layer's gradient by outputs, beside others by rows; the third: split by hidden units
   for (const Network& network : {Network{13, {17, 17, 9, 5}, false, Task::kMulticlass},
-                                 Network{13, {700, 400, 5}, false, Task::kMulticlass}})
+                                 Network{13, {700, 400, 5}, false, Task::kMulticlass},
+                                 Network{13, {900, 5}, false, Task::kMulticlass}})
     for (const char* algorithm : {"fused", "blocked"})
       for (const Isa isa : available_isas())
         for (const int threads : {1, 2, 3}) {

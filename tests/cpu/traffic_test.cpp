@@ -12,6 +12,7 @@
 #include "cpu/gemm/blocking_search.h"
 #include "cpu/gemm/gemm_kernel.h"
 #include "cpu/gemm/traffic.h"
+#include "cpu/mlp/fused_plan.h"
 #include "cpu/mlp/traffic.h"
 #include "cpu/twins/mlp_twin.h"
 #include "harness/model/training_runs.h"
@@ -69,15 +70,17 @@ TEST(GemmTraffic, BlockingSavesTrafficBeyondL2) {
 
 TEST(MlpTraffic, ALargerCacheNeverServesLess) {
   for (const std::string& algorithm : mlp_traffic_algorithms())
-    for (const std::int64_t size : {1024, 16384, 262144}) {
-      const Network network = make_network(Shape::kRectangle, size, 5, 11, 7, Task::kMulticlass);
+    for (const auto& [size, depth] : {std::pair{1024, 5}, {16384, 5}, {262144, 5}, {65536, 2}, {262144, 2}}) {
+      // of so few inputs that a split hidden layer is kept only where L2 holds it
+      const Network network = make_network(Shape::kRectangle, size, depth, 5, 7, Task::kMulticlass);
       const MlpTrafficProblem problem{algorithm, "generic", 1, 256, 4898};
       double before = 1e300;
       for (const std::int64_t l2 : {128 << 10, 512 << 10, 2 << 20, 8 << 20}) {
-        // A fused step's loops do not depend on the cache; the blocked one chooses other blocks for it.
+        // A fused step's loops hardly depend on the cache; the blocked one, and a split hidden layer, choose
+        // other blocks for it.
         const double beyond = mlp_train_traffic(network, problem, hierarchy(l2)).bytes_beyond(1);
-        EXPECT_LE(beyond, before * (algorithm == "fused" ? 1 : 1.15))
-            << algorithm << ' ' << size << ' ' << l2;
+        EXPECT_LE(beyond, before * (algorithm == "fused" && depth > 2 ? 1 : 1.15))
+            << algorithm << ' ' << size << ' ' << depth << ' ' << l2;
         before = beyond;
       }
     }
@@ -96,6 +99,45 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
   }
   EXPECT_THROW(mlp_train_traffic(network, {"no_such", "generic", 1, 256, 15000}, hierarchy()),
                std::invalid_argument);
+}
+
+/// One hidden layer of 1 unit to thousands, on more threads than it has lines of units, too.
+TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
+  int split = 0;
+  for (const std::string isa : {"generic", "avx2", "avx512"})
+    for (const int width : {1, 15, 17, 100, 5000})
+      for (const int threads : {1, 2, 3, 64})
+        for (const int batch : {7, 256, 32768}) {
+          const Network network{4, {width, 1}, false, Task::kRegression};
+          const FusedKernels& kernels = fused_kernels(parse_isa(isa));
+          if (!splits_hidden_layer(network, kernels, threads, batch, hierarchy())) continue;
+          ++split;
+          const Traffic traffic =
+              mlp_train_traffic(network, {"fused", isa, threads, batch, 100000}, hierarchy());
+          const std::string what =
+              isa + ' ' + std::to_string(width) + ' ' + std::to_string(threads) + ' ' + std::to_string(batch);
+          EXPECT_EQ(traffic.barriers, 1) << what;
+          EXPECT_EQ(traffic.roots, static_cast<double>(network.parameters())) << what;
+          EXPECT_TRUE(std::isfinite(total(traffic))) << what;
+          EXPECT_GE(traffic.imbalance, 1) << what;
+          EXPECT_LE(traffic.imbalance, threads) << what;
+          // forward, both gradients and the one at the layer, at least, and no more than once again
+          const double flops = 2.0 * batch * width * (2 * 4 + 3 * 1);
+          EXPECT_GE(traffic.issued_flops * 1.001, flops) << what;
+          const double padding = std::ceil(batch / double(kernels.lanes)) * kernels.lanes / batch;
+          EXPECT_LE(traffic.issued_flops, 4 * flops * padding * traffic.imbalance) << what;
+        }
+  EXPECT_GT(split, 50);
+  const Hierarchy machine = hierarchy(2 << 20);
+  // The rest of an epoch is done by the engine that was made for whole batches.
+  const Network network{11, {800, 7}, false, Task::kMulticlass};
+  const FusedKernels& kernels = fused_kernels(Isa::kAvx512);
+  ASSERT_TRUE(splits_hidden_layer(network, kernels, 1, 256, machine));
+  ASSERT_FALSE(splits_hidden_layer(network, kernels, 1, 10, machine));
+  MlpTrafficProblem rest{"fused", "avx512", 1, 10, 4898};
+  EXPECT_EQ(mlp_train_traffic(network, rest, machine).barriers, 2);
+  rest.whole_batch = 256;
+  EXPECT_EQ(mlp_train_traffic(network, rest, machine).barriers, 1);
 }
 
 /// "" or why no step can be run under simulated caches here.
@@ -128,9 +170,10 @@ TEST(MlpTraffic, AgreesWithTheSimulatedCaches) {
   if (std::getenv("MLPWATT_BUILD") == nullptr)
     GTEST_SKIP() << "MLPWATT_BUILD does not say where the program is";
   const std::vector<model::TrainingRun> runs = model::training_runs(simulated(
-      "cpu/mlp_train/wine_quality_white/(rectangle/(16384/5|65536/5|65536/2)|wide_first_4x/16384/5)",
-      {"--algorithm fused", "--algorithm blocked"}));
-  ASSERT_EQ(runs.size(), 8u);
+      "cpu/mlp_train/(wine_quality_white/(rectangle/(16384/5|65536/5|65536/2)|wide_first_4x/16384/5)|"
+      "banana/rectangle/65536/2)",
+      {"--algorithm fused --dataset-source auto", "--algorithm blocked --dataset-source auto"}));
+  ASSERT_EQ(runs.size(), 10u);
   for (const model::TrainingRun& run : runs) {
     const auto found = run.counter_bytes.find("simulated");
     ASSERT_NE(found, run.counter_bytes.end()) << run.configuration.name();
