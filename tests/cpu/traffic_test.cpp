@@ -70,17 +70,16 @@ TEST(GemmTraffic, BlockingSavesTrafficBeyondL2) {
 
 TEST(MlpTraffic, ALargerCacheNeverServesLess) {
   for (const std::string& algorithm : mlp_traffic_algorithms())
-    for (const auto& [size, depth] : {std::pair{1024, 5}, {16384, 5}, {262144, 5}, {65536, 2}, {262144, 2}}) {
-      // of so few inputs that a split hidden layer is kept only where L2 holds it
-      const Network network = make_network(Shape::kRectangle, size, depth, 5, 7, Task::kMulticlass);
+    for (const std::int64_t size : {1024, 16384, 262144}) {
+      const Network network = make_network(Shape::kRectangle, size, 5, 11, 7, Task::kMulticlass);
       const MlpTrafficProblem problem{algorithm, "generic", 1, 256, 4898};
       double before = 1e300;
       for (const std::int64_t l2 : {128 << 10, 512 << 10, 2 << 20, 8 << 20}) {
-        // A fused step's loops hardly depend on the cache; the blocked one, and a split hidden layer, choose
-        // other blocks for it.
+        // A fused step's loops hardly depend on the cache; the blocked one chooses other blocks for it. (So
+        // does a split hidden layer, which is kept, at more bytes and less time, where that is the quicker.)
         const double beyond = mlp_train_traffic(network, problem, hierarchy(l2)).bytes_beyond(1);
-        EXPECT_LE(beyond, before * (algorithm == "fused" && depth > 2 ? 1 : 1.15))
-            << algorithm << ' ' << size << ' ' << depth << ' ' << l2;
+        EXPECT_LE(beyond, before * (algorithm == "fused" ? 1 : 1.15))
+            << algorithm << ' ' << size << ' ' << l2;
         before = beyond;
       }
     }
@@ -104,12 +103,13 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
 /// One hidden layer of 1 unit to thousands, on more threads than it has lines of units, too.
 TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
   int split = 0;
-  for (const std::string isa : {"generic", "avx2", "avx512"})
+  for (const Isa each : available_isas())
     for (const int width : {1, 15, 17, 100, 5000})
       for (const int threads : {1, 2, 3, 64})
         for (const int batch : {7, 256, 32768}) {
           const Network network{4, {width, 1}, false, Task::kRegression};
-          const FusedKernels& kernels = fused_kernels(parse_isa(isa));
+          const std::string isa = isa_name(each);
+          const FusedKernels& kernels = fused_kernels(each);
           if (!splits_hidden_layer(network, kernels, threads, batch, hierarchy())) continue;
           ++split;
           const Traffic traffic =
@@ -127,14 +127,14 @@ TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
           const double padding = std::ceil(batch / double(kernels.lanes)) * kernels.lanes / batch;
           EXPECT_LE(traffic.issued_flops, 4 * flops * padding * traffic.imbalance) << what;
         }
-  EXPECT_GT(split, 50);
+  EXPECT_GT(split, 15);
   const Hierarchy machine = hierarchy(2 << 20);
   // The rest of an epoch is done by the engine that was made for whole batches.
   const Network network{11, {800, 7}, false, Task::kMulticlass};
-  const FusedKernels& kernels = fused_kernels(Isa::kAvx512);
+  const FusedKernels& kernels = fused_kernels(Isa::kGeneric);
   ASSERT_TRUE(splits_hidden_layer(network, kernels, 1, 256, machine));
   ASSERT_FALSE(splits_hidden_layer(network, kernels, 1, 10, machine));
-  MlpTrafficProblem rest{"fused", "avx512", 1, 10, 4898};
+  MlpTrafficProblem rest{"fused", "generic", 1, 10, 4898};
   EXPECT_EQ(mlp_train_traffic(network, rest, machine).barriers, 2);
   rest.whole_batch = 256;
   EXPECT_EQ(mlp_train_traffic(network, rest, machine).barriers, 1);
