@@ -48,9 +48,6 @@ std::unique_ptr<CpuEngine> make_engine(const Network& network, const Dataset& da
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options);
-/// What make_fused_engine makes where splits_hidden_layer (fused_plan.h).
-std::unique_ptr<CpuEngine> make_one_hidden_engine(const Network& network, const Dataset& data,
-                                                  const EngineOptions& options);
 std::unique_ptr<CpuEngine> make_blocked_engine(const Network& network, const Dataset& data,
                                                const EngineOptions& options);
 

@@ -16,7 +16,7 @@ struct PanelForward {
   int inputs, outputs, panels;
   const float* weights;  ///< [outputs x weights_row]
   std::int64_t weights_row;
-  const float* bias;  ///< [outputs]
+  const float* bias;  ///< [outputs]; not read with `accumulate`
   const float* in;    ///< panels [inputs x lanes]
   std::int64_t in_stride;
   float* out;  ///< panels [outputs x lanes]
@@ -36,7 +36,7 @@ struct PanelBackward {
   std::int64_t delta_stride;
   float* out;  ///< panels [inputs x lanes]: gradient at the layer before's pre-activation
   std::int64_t out_stride;
-  const float* mask;  ///< as `out`: the layer before's activation before its residual
+  const float* mask;  ///< panels [inputs x lanes]: the layer before's activation before its residual
   std::int64_t mask_stride;
   const float* addend;  ///< as `delta`: gradient at this layer's output, when it adds its input; or nullptr
   float* before;        ///< as `out`: the gradient before the mask; or nullptr

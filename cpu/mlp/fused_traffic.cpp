@@ -116,6 +116,20 @@ class Passes {
   double threads_;
 };
 
+/// A step from what the busiest thread does, which per_step took for the mean.
+/// @param imbalance the busiest thread's work over the mean
+Traffic whole_team(Traffic traffic, const Passes& passes, double parameters, double barriers,
+                   double imbalance) {
+  const double mean_threads = traffic.threads / imbalance;
+  for (double& bytes : traffic.bytes) bytes /= imbalance;
+  traffic.issued_flops = passes.flops * mean_threads + 10 * parameters;
+  traffic.tiles = passes.tiles * mean_threads;
+  traffic.roots = parameters;
+  traffic.barriers = barriers;
+  traffic.imbalance = imbalance;
+  return traffic;
+}
+
 /// fused_engine.cpp.
 Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
   const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
@@ -245,13 +259,7 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
     }
   trace.registers(loads * kFloatBytes);
 
-  Traffic traffic = trace.per_step();
-  traffic.issued_flops = passes.flops * threads + 10 * parameters;
-  traffic.tiles = passes.tiles * threads;
-  traffic.roots = parameters;
-  traffic.barriers = 2;
-  traffic.imbalance = mine / (panels / threads);
-  return traffic;
+  return whole_team(trace.per_step(), passes, parameters, 2, mine / (panels / threads));
 }
 
 /// one_hidden_engine.cpp.
@@ -266,9 +274,10 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
   // the busiest thread's, in whole lines
   const double units =
       std::min(all_units, std::ceil(std::ceil(all_units / kUnitsOfALine) / threads) * kUnitsOfALine);
-  const double block = std::min(units, double(plan.block_units)), blocks = std::ceil(units / block);
-  const double near = std::min(units, double(plan.near_units)), near_blocks = std::ceil(units / near);
-  const double together = std::min(panels, double(plan.near_panels)), groups = std::ceil(panels / together);
+  // blocks, and groups of panels, as equal as they go
+  const double blocks = std::ceil(units / plan.block_units), block = units / blocks;
+  const double near_blocks = std::ceil(units / plan.near_units), near = units / near_blocks;
+  const double groups = std::ceil(panels / plan.near_panels), together = panels / groups;
   const auto floats = [](double count) { return count * kFloatBytes; };
 
   ReuseTrace trace(hierarchy, problem.threads);
@@ -345,14 +354,8 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
   trace.touch(second_moment, 2);
   trace.registers(floats(7 * cells));
 
-  Traffic traffic = trace.per_step();
-  traffic.roots = static_cast<double>(network.parameters());
-  traffic.issued_flops = passes.flops * threads + 10 * traffic.roots;
-  traffic.tiles = passes.tiles * threads;
-  traffic.barriers = 1;
-  // Bytes and operations are those of the busiest thread, as often as there are threads with units.
-  traffic.imbalance = units * threads / all_units;
-  return traffic;
+  return whole_team(trace.per_step(), passes, static_cast<double>(network.parameters()), 1,
+                    units * threads / all_units);
 }
 
 }  // namespace

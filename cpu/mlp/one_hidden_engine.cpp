@@ -29,18 +29,24 @@ class OneHiddenEngine : public PanelEngine {
         plan_(make_one_hidden_plan(network, kernels_, threads_, rows_, options.hierarchy)),
         logits_stride_(static_cast<std::int64_t>(spread_rows(network.outputs())) * kernels_.lanes) {
     own_.resize(threads_);
+    for (int id = 0; id < threads_; ++id) {
+      const int kept = plan_.keeps_hidden ? units_of({id, threads_, nullptr}).size() : block();
+      Own& own = own_[id];
+      own.hidden_stride = static_cast<std::int64_t>(spread_rows(kept)) * kernels_.lanes;
+      own.delta_stride = static_cast<std::int64_t>(spread_rows(block())) * kernels_.lanes;
+      own.hidden = AlignedFloats::untouched(panels_ * own.hidden_stride);
+      own.delta = AlignedFloats::untouched(panels_ * own.delta_stride);
+      own.gradient = AlignedFloats::untouched(block() * (network_.inputs + 1 + outputs()) + outputs());
+      for (AlignedFloats* logits : {&own.logits_parts[0], &own.logits_parts[1], &own.logits})
+        *logits = AlignedFloats::untouched(panels_ * logits_stride_);
+    }
     run_team(threads_, [&](const TeamMember& member) {
       const Units units = units_of(member);
+      // what this thread will use lies in its memory
       Own& own = own_[member.id];
-      own.hidden_stride =
-          static_cast<std::int64_t>(spread_rows(plan_.keeps_hidden ? units.size() : block())) *
-          kernels_.lanes;
-      own.delta_stride = static_cast<std::int64_t>(spread_rows(block())) * kernels_.lanes;
-      own.hidden = AlignedFloats(panels_ * own.hidden_stride);
-      own.delta = AlignedFloats(panels_ * own.delta_stride);
-      own.gradient = AlignedFloats(block() * (network_.inputs + 1 + outputs()) + outputs());
-      for (AlignedFloats& part : own.logits_parts) part = AlignedFloats(panels_ * logits_stride_);
-      own.logits = AlignedFloats(panels_ * logits_stride_);
+      for (AlignedFloats* floats :
+           {&own.hidden, &own.delta, &own.gradient, &own.logits_parts[0], &own.logits_parts[1], &own.logits})
+        std::fill_n(floats->data(), floats->size(), 0.0f);
       touch(layout_.weights(0) + units.first * layout_.row(0),
             units.last == hidden_units() ? layout_.biases(0)
                                          : layout_.weights(0) + units.last * layout_.row(0));

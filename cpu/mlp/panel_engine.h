@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "cpu/aligned.h"
@@ -75,5 +76,9 @@ class PanelEngine : public CpuEngine {
   int panels_;  ///< of the largest batch
   AlignedFloats weights_, first_moment_, second_moment_;
 };
+
+/// What make_fused_engine makes where splits_hidden_layer (fused_plan.h). @param options threads > 0
+std::unique_ptr<CpuEngine> make_one_hidden_engine(const Network& network, const Dataset& data,
+                                                  const EngineOptions& options);
 
 }  // namespace mlpwatt

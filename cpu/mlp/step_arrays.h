@@ -1,5 +1,6 @@
 #pragma once
-// The arrays of a training step as a reuse trace knows them, whatever the engine.
+// What the traffic models of the engines share: the arrays of a training step as a reuse trace knows them;
+// and the model that traffic.cpp does not hold itself.
 
 #include <vector>
 

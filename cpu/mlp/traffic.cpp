@@ -1,7 +1,6 @@
 #include "cpu/mlp/traffic.h"
 
-#include <algorithm>
-#include <cmath>
+#include <stdexcept>
 
 #include "cpu/gemm/traffic.h"
 #include "cpu/isa.h"

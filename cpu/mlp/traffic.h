@@ -27,7 +27,7 @@ struct MlpTrafficProblem {
 /// The engines that have a traffic model.
 const std::vector<std::string>& mlp_traffic_algorithms();
 
-/// A whole batch's step in its steady state on this hierarchy, which need not be the machine's.
+/// One step in its steady state on this hierarchy, which need not be the machine's.
 /// Errors: std::invalid_argument for an algorithm without a model (names those that have one).
 Traffic mlp_train_traffic(const Network& network, const MlpTrafficProblem& problem,
                           const Hierarchy& hierarchy);

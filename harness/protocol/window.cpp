@@ -74,8 +74,8 @@ Window run_window(Kernel& kernel, const ProtocolOptions& options, Clock& clock, 
   for (Observer* observer : observers) observer->begin();
   const double cpu_before = clock.cpu_s();
   window.start_realtime_ns = clock.realtime_ns();
-  window.start_monotonic_ns =
-      clock.monotonic_ns();  // one look: what the meters integrate begins where we count
+  // One look: what the meters integrate begins where we count.
+  window.start_monotonic_ns = clock.monotonic_ns();
   window.start_s = 1e-9 * static_cast<double>(window.start_monotonic_ns);
   double now = window.start_s, asked_s = -kAskEvery_s;
   for (;;) {

@@ -477,6 +477,9 @@ TEST(Mlp, RerunsAreBitEqual) {
           options.threads = threads;
           options.hierarchy = small_hierarchy();
           SCOPED_TRACE(std::string(algorithm) + " " + isa_name(isa) + " " + std::to_string(threads));
+          if (network.depth() == 2) {
+            ASSERT_TRUE(splits_hidden_layer(network, fused_kernels(isa), threads, 256, options.hierarchy));
+          }
           std::vector<reference::Parameters> results;
           std::vector<double> losses;
           for (int repeat = 0; repeat < 3; ++repeat) {

@@ -102,7 +102,7 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
 
 /// One hidden layer of 1 unit to thousands, on more threads than it has lines of units, too.
 TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
-  int split = 0;
+  int split = 0, compared = 0;
   for (const Isa each : available_isas())
     for (const int width : {1, 15, 17, 100, 5000})
       for (const int threads : {1, 2, 3, 64})
@@ -121,13 +121,26 @@ TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
           EXPECT_TRUE(std::isfinite(total(traffic))) << what;
           EXPECT_GE(traffic.imbalance, 1) << what;
           EXPECT_LE(traffic.imbalance, threads) << what;
-          // forward, both gradients and the one at the layer, at least, and no more than once again
+          // forward, both gradients and the one at the layer, at least, and no more than once again, however
+          // many threads
           const double flops = 2.0 * batch * width * (2 * 4 + 3 * 1);
           EXPECT_GE(traffic.issued_flops * 1.001, flops) << what;
           const double padding = std::ceil(batch / double(kernels.lanes)) * kernels.lanes / batch;
-          EXPECT_LE(traffic.issued_flops, 4 * flops * padding * traffic.imbalance) << what;
+          // (sums across lanes: one for each of at least `lanes` rows)
+          EXPECT_LE(traffic.issued_flops,
+                    2.1 * flops * padding + 10 * static_cast<double>(network.parameters()))
+              << what;
+          const Traffic alone = mlp_train_traffic(network, {"fused", isa, 1, batch, 100000}, hierarchy());
+          const auto keeps = [&](int team) {
+            return make_one_hidden_plan(network, kernels, team, batch, hierarchy()).keeps_hidden;
+          };
+          if (alone.barriers == 1 && keeps(threads) == keeps(1)) {
+            ++compared;
+            EXPECT_NEAR(traffic.issued_flops / alone.issued_flops, 1, 0.1) << what;
+          }
         }
   EXPECT_GT(split, 15);
+  EXPECT_GT(compared, 5);
   const Hierarchy machine = hierarchy(2 << 20);
   // The rest of an epoch is done by the engine that was made for whole batches.
   const Network network{11, {800, 7}, false, Task::kMulticlass};
