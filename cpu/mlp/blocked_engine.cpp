@@ -7,12 +7,8 @@
 #include <map>
 #include <stdexcept>
 
-#include "cpu/aligned.h"
 #include "cpu/gemm/gemm.h"
-#include "cpu/mlp/adam_schedule.h"
-#include "cpu/mlp/engine.h"
-#include "cpu/mlp/fused_kernels.h"
-#include "cpu/mlp/parameter_layout.h"
+#include "cpu/mlp/flat_engine.h"
 #include "cpu/team.h"
 
 namespace mlpwatt {
@@ -56,19 +52,15 @@ struct Plans {
   }
 };
 
-class BlockedEngine : public CpuEngine {
+class BlockedEngine : public FlatEngine {
  public:
   BlockedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
-      : network_(network),
-        kernels_(fused_kernels(options.isa)),
-        layout_(network, WeightOrder::kInOut),
-        schedule_(options.adam),
+      : FlatEngine(network, WeightOrder::kInOut, options,
+                   options.threads > 0 ? options.threads : options.hierarchy.cores, kSpare),
         train_(data, Split::kTrain, options.batch),
-        test_(data, Split::kTest, options.batch),
-        threads_(options.threads > 0 ? options.threads : options.hierarchy.cores) {
-    weights_ = AlignedFloats(layout_.size() + 64);
-    first_moment_ = AlignedFloats(layout_.size());
-    second_moment_ = AlignedFloats(layout_.size());
+        test_(data, Split::kTest, options.batch) {
+    touch(0, layout_.size());
+    std::fill_n(weights_.data() + layout_.size(), kSpare, 0.0f);
     bias_gradient_ = AlignedFloats(*std::max_element(network.widths.begin(), network.widths.end()));
     const int largest = std::max(train_.rows(0), test_.batches > 0 ? test_.rows(0) : 0);
     for (int k = 0; k < network.depth(); ++k) {
@@ -98,7 +90,6 @@ class BlockedEngine : public CpuEngine {
   }
 
   const char* algorithm() const override { return "blocked"; }
-  int threads() const override { return threads_; }
   /// Of the products; the loss and Adam must not be of another.
   Isa isa() const override {
     const Isa products = plans_.begin()->second->forward.front().kernels().isa;
@@ -149,15 +140,6 @@ class BlockedEngine : public CpuEngine {
     return {total / rows, network_.task == Task::kRegression ? std::nan("") : hits / rows};
   }
 
-  void set_parameters(const reference::Parameters& parameters) override {
-    layout_.from_reference(parameters, weights_.data());
-    std::fill_n(first_moment_.data(), first_moment_.size(), 0.0f);
-    std::fill_n(second_moment_.data(), second_moment_.size(), 0.0f);
-    schedule_.reset();
-  }
-  reference::Parameters parameters() const override { return layout_.to_reference(weights_.data()); }
-  reference::Parameters first_moments() const override { return layout_.to_reference(first_moment_.data()); }
-
  private:
   struct Layer {
     AlignedFloats activation;       ///< [rows x width]; the last layer's holds logits
@@ -165,7 +147,8 @@ class BlockedEngine : public CpuEngine {
     AlignedFloats before;           ///< residual layers: activation before the addend
     AlignedFloats output_gradient;  ///< residual layers: gradient at the output
   };
-  static constexpr int kApart = 8;  // doubles to the next thread's slot: its own cache line
+  static constexpr int kSpare = 64;  // floats: a product may read one vector past the end
+  static constexpr int kApart = 8;   // doubles to the next thread's slot: its own cache line
 
   const float* layer_input(const RowData& data, int batch, int layer) const {
     return layer > 0 ? layers_[layer - 1].activation.data() : data.x_of(batch);
@@ -268,13 +251,8 @@ class BlockedEngine : public CpuEngine {
     }
   }
 
-  Network network_;
-  const FusedKernels& kernels_;
-  ParameterLayout layout_;
-  AdamSchedule schedule_;
   RowData train_, test_;
-  int threads_;
-  AlignedFloats weights_, first_moment_, second_moment_, bias_gradient_, panel_scratch_;
+  AlignedFloats bias_gradient_, panel_scratch_;
   std::vector<Layer> layers_;
   std::map<int, std::unique_ptr<Plans>> plans_;  ///< by rows
   std::vector<double> loss_, right_;

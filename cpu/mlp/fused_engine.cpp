@@ -1,7 +1,7 @@
 // The fused engine: each thread takes its panels of the batch (lanes = rows) forward through all layers,
 // through the loss and back, in its own L1/L2; then, where the plan says so, its outputs of the weight
-// gradients of wide layers over all rows; then Adam. Two barriers a step. (One wide
-// hidden layer: one_hidden_engine.cpp.)
+// gradients of wide layers over all rows; then Adam. Two barriers a step. (Networks of one wide hidden layer:
+// one_hidden_engine.cpp.)
 
 #include <algorithm>
 #include <cmath>
