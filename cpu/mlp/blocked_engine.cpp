@@ -55,7 +55,7 @@ struct Plans {
 class BlockedEngine : public FlatEngine {
  public:
   BlockedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
-      : FlatEngine(network, WeightOrder::kInOut, options,
+      : FlatEngine(network, WeightOrder::kInOut, options, fused_kernels(options.isa),
                    options.threads > 0 ? options.threads : options.hierarchy.cores, kSpare),
         train_(data, Split::kTrain, options.batch),
         test_(data, Split::kTest, options.batch) {

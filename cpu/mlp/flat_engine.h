@@ -27,10 +27,10 @@ class FlatEngine : public CpuEngine {
  protected:
   /// The arrays are left untouched: who will use them writes them first.
   /// @param spare floats behind the weights, for products that read a vector past the end
-  FlatEngine(const Network& network, WeightOrder order, const EngineOptions& options, int threads,
-             std::int64_t spare)
+  FlatEngine(const Network& network, WeightOrder order, const EngineOptions& options,
+             const FusedKernels& kernels, int threads, std::int64_t spare)
       : network_(network),
-        kernels_(fused_kernels(options.isa)),
+        kernels_(kernels),
         layout_(network, order),
         schedule_(options.adam),
         threads_(threads),

@@ -1,10 +1,11 @@
 // The fused engine: each thread takes its panels of the batch (lanes = rows) forward through all layers,
 // through the loss and back, in its own L1/L2; then, where the plan says so, its outputs of the weight
-// gradients of wide layers over all rows; then Adam. Two barriers a step. (Networks of one wide hidden layer:
-// one_hidden_engine.cpp.)
+// gradients of wide layers over all rows; then Adam. Two barriers a step. Where there are more threads than
+// panels, a group of threads takes them together and meets after every layer. (Networks of one wide hidden
+// layer: one_hidden_engine.cpp.)
 
 #include <algorithm>
-#include <cmath>
+#include <deque>
 
 #include "cpu/mlp/fused_plan.h"
 #include "cpu/mlp/panel_engine.h"
@@ -59,41 +60,15 @@ struct Workspace {
   AlignedFloats memory_;
 };
 
-/// Threads that pay: a second one halves the arithmetic and adds two barriers and the reduction over gradient
-/// copies, or one barrier where the hidden layer is split.
-int choose_threads(const Network& network, std::int64_t rows, const FusedKernels& kernels,
-                   const Hierarchy& hierarchy) {
-  // Conservative machine constants of the choice only (they steer, they are not results): a small network
-  // runs at about a third of a modern core's peak; a barrier costs about half a microsecond; adding a
-  // gradient copy moves 4 bytes a parameter through L2.
-  constexpr double kFlopsPerSecond = 4e10, kBarrier_s = 0.5e-6, kReduceBytesPerSecond = 2e10;
-  const double flops = 6.0 * static_cast<double>(rows) * static_cast<double>(network.parameters());
-  int best = 1;
-  double best_s = flops / kFlopsPerSecond;
-  for (int threads = 2; threads <= hierarchy.cores; ++threads) {
-    const bool split = splits_hidden_layer(network, kernels, threads, rows, hierarchy);
-    const std::int64_t parts = split ? (network.widths[0] + kUnitsOfALine - 1) / kUnitsOfALine
-                                     : (rows + kernels.lanes - 1) / kernels.lanes;
-    if (threads > parts) continue;
-    const double share = std::ceil(static_cast<double>(parts) / threads) / static_cast<double>(parts);
-    const double meeting_s = kBarrier_s * std::log2(2.0 * threads);
-    const double added_floats =  // of each thread: everybody's parts of the logits; the gradient's copies
-        split ? static_cast<double>(threads * rows * network.outputs())
-              : static_cast<double>(network.parameters());
-    const double time_s = flops * share / kFlopsPerSecond + (split ? 1 : 2) * meeting_s +
-                          4.0 * added_floats / kReduceBytesPerSecond;
-    if (time_s < best_s) best_s = time_s, best = threads;
-  }
-  return best;
-}
-
 class FusedEngine : public PanelEngine {
  public:
   FusedEngine(const Network& network, const Dataset& data, const EngineOptions& options)
       : PanelEngine(network, data, options),
         plan_(make_fused_plan(network, kernels_, threads_, rows_, options.hierarchy)),
         space_(network, panels_, kernels_.lanes) {
-    gradients_ = AlignedFloats::untouched(threads_ * layout_.size());
+    gradients_ = AlignedFloats::untouched(plan_.groups * layout_.size());
+    for (int g = 0; g < plan_.groups; ++g)
+      meetings_.emplace_back(group_of(threads_ * g / plan_.groups, threads_, plan_.groups).size);
     std::int64_t scratch = 0, turned = 0;
     for (int k = 0; k < network.depth(); ++k) {
       if (plan_.turned[k])
@@ -111,13 +86,20 @@ class FusedEngine : public PanelEngine {
     }
     threads_own_.resize(threads_);
     run_team(threads_, [&](const TeamMember& member) {
-      const auto [first, last] = member.share(panels_);
-      space_.touch(first, last);
+      const Place place = place_of(member);
+      const auto [first, last] = place.among_groups.share(panels_);
+      const auto [p0, p1] = place.inside.share(last - first);
+      space_.touch(first + p0, first + p1);
       ThreadOwn& own = threads_own_[member.id];
       own.scratch = AlignedFloats(scratch);
       own.turned = AlignedFloats(turned);
-      float* gradient = gradients_.data() + member.id * layout_.size();
-      for (const auto& run : by_rows_) std::fill(gradient + run.first, gradient + run.last, 0.0f);
+      for (int k = 0; k < network_.depth(); ++k) {
+        if (plan_.by_outputs[k]) continue;
+        const auto [o0, o1] = place.inside.share(network_.widths[k]);
+        float* gradient = gradient_of(place) + layout_.weights(k);
+        std::fill(gradient + o0 * layout_.row(k),
+                  gradient + (place.is_last() ? end_of(k) - layout_.weights(k) : o1 * layout_.row(k)), 0.0f);
+      }
       each_share(member, [&](std::int64_t from, std::int64_t to) { touch(from, to); });
       for (int k = 0; k < network_.depth(); ++k) {
         if (!plan_.by_outputs[k]) continue;
@@ -129,22 +111,23 @@ class FusedEngine : public PanelEngine {
     const std::int64_t l2_bytes = options.hierarchy.capacity_bytes("L2", 512 << 10);
     const std::int64_t data_bytes = train_.x_bytes();
     // Two chunks of it and some room, or what is fetched would push out what is worked on.
-    fetch_data_ = data_bytes / threads_ > l2_bytes / 2 &&
+    fetch_data_ = plan_.groups == threads_ && data_bytes / threads_ > l2_bytes / 2 &&
                   2 * plan_.chunk_panels * train_.x_panel * 4 <= l2_bytes * 9 / 10;
   }
 
   double train(const int* batches, std::int64_t count) override {
     const AdamSchedule start = schedule_;
     run_team(threads_, [&](const TeamMember& member) {
+      const Place place = place_of(member);
       double& loss = threads_own_[member.id].loss;
       loss = 0;
       AdamSchedule schedule = start;
       for (std::int64_t s = 0; s < count; ++s) {
         const int batch = batches[s];
-        const auto first_of = [&](int next) { return member.share(train_.panels(next)).first; };
-        const auto [first, last] = member.share(train_.panels(batch));
+        const auto first_of = [&](int next) { return place.among_groups.share(train_.panels(next)).first; };
+        const auto [first, last] = place.among_groups.share(train_.panels(batch));
         long p = first;
-        do {  // once at least: a thread without rows still owes a gradient of zeros
+        do {  // once at least: a group without rows still owes a gradient of zeros
           const long next = std::min(last, p + plan_.chunk_panels);
           // The data of a chunk to come, while this one is worked on.
           const float* data_to_come = !fetch_data_  ? nullptr
@@ -152,9 +135,8 @@ class FusedEngine : public PanelEngine {
                                       : s + 1 < count
                                           ? layer_input(train_, batches[s + 1], first_of(batches[s + 1]), 0)
                                           : nullptr;
-          loss += forward(train_, batch, p, next, true, nullptr);
-          backward(batch, p, next, p > first, gradients_.data() + member.id * layout_.size(),
-                   threads_own_[member.id].turned.data(), data_to_come);
+          loss += forward(place, train_, batch, p, next, true, nullptr);
+          backward(place, batch, p, next, p > first, threads_own_[member.id].turned.data(), data_to_come);
           p = next;
         } while (p < last);
         const AdamStep step = schedule.next();
@@ -162,7 +144,7 @@ class FusedEngine : public PanelEngine {
         for (int k = 0; k < network_.depth(); ++k)
           if (plan_.by_outputs[k]) update_outputs(member, batch, k, step);
         each_share(member, [&](std::int64_t from, std::int64_t to) {
-          kernels_.adam(step, from, to, gradients_.data(), threads_, layout_.size(), weights_.data(),
+          kernels_.adam(step, from, to, gradients_.data(), plan_.groups, layout_.size(), weights_.data(),
                         first_moment_.data(), second_moment_.data());
         });
         member.wait();
@@ -178,10 +160,11 @@ class FusedEngine : public PanelEngine {
     const PanelData& data = data_of(split);
     std::vector<double> loss(threads_), right(threads_);
     run_team(threads_, [&](const TeamMember& member) {
+      const Place place = place_of(member);
       for (int b = 0; b < data.batches; ++b) {
-        const auto [first, last] = member.share(data.panels(b));
+        const auto [first, last] = place.among_groups.share(data.panels(b));
         double hits = 0;
-        loss[member.id] += data.rows[b] * forward(data, b, first, last, false, &hits);
+        loss[member.id] += data.rows[b] * forward(place, data, b, first, last, false, &hits);
         right[member.id] += data.rows[b] * hits;
         member.wait();  // a partial batch is shared out otherwise: its panels may still be another's
       }
@@ -190,6 +173,19 @@ class FusedEngine : public PanelEngine {
   }
 
  private:
+  /// Where a thread stands: its group among the groups, who share out the panels, and itself inside.
+  struct Place {
+    TeamMember among_groups, inside;
+    bool is_last() const { return inside.id + 1 == inside.size; }
+  };
+  Place place_of(const TeamMember& member) {
+    const GroupPlace at = group_of(member.id, member.size, plan_.groups);
+    return {{at.group, plan_.groups, nullptr}, {at.id, at.size, &meetings_[at.group]}};
+  }
+  float* gradient_of(const Place& place) {
+    return gradients_.data() + place.among_groups.id * layout_.size();
+  }
+
   struct alignas(64) ThreadOwn {  // the next thread's loss is on another cache line
     double loss = 0;
     AlignedFloats scratch;  ///< a block of a gradient by outputs, its bias part last
@@ -219,30 +215,41 @@ class FusedEngine : public PanelEngine {
   std::int64_t input_stride(const PanelData& data, int layer) const {
     return layer > 0 ? space_.layers[layer - 1].stride : data.x_panel;
   }
-  /// Panels [first, last) of one batch to their (weighted) loss, layer by layer: a layer's weights stay near
-  /// while the panels go by.
-  double forward(const PanelData& data, int batch, long first, long last, bool gradient, double* right) {
+  /// Panels [first, last) of one batch, the group's, to the (weighted) loss of this member's of them, layer
+  /// by layer: a layer's weights stay near while the panels go by.
+  double forward(const Place& place, const PanelData& data, int batch, long first, long last, bool gradient,
+                 double* right) {
     for (int k = 0; k < network_.depth(); ++k) {
       Workspace::Layer& layer = space_.layers[k];
+      const auto [o0, o1] = place.inside.share(network_.widths[k]);
+      const std::int64_t mine = first * layer.stride + o0 * kernels_.lanes;
       PanelForward work{};
       work.inputs = network_.input_width(k);
-      work.outputs = network_.widths[k];
+      work.outputs = static_cast<int>(o1 - o0);
       work.panels = static_cast<int>(last - first);
-      work.weights = weights_.data() + layout_.weights(k);
+      work.weights = weights_.data() + layout_.weights(k) + o0 * layout_.row(k);
       work.weights_row = layout_.row(k);
-      work.bias = weights_.data() + layout_.biases(k);
+      work.bias = weights_.data() + layout_.biases(k) + o0;
       work.in = layer_input(data, batch, first, k);
       work.in_stride = input_stride(data, k);
-      work.out = layer.activation + first * layer.stride;
+      work.out = layer.activation + mine;
       work.out_stride = layer.stride;
       work.relu = !network_.is_output(k);
-      if (network_.adds_input(k)) work.before = layer.before + first * layer.stride;
+      if (network_.adds_input(k)) {
+        work.addend = work.in + o0 * kernels_.lanes;
+        work.before = layer.before + mine;
+      }
       work.weight_block_bytes = plan_.weight_block_bytes;
-      kernels_.forward(work);
+      if (work.outputs > 0) kernels_.forward(work);
+      place.inside.wait();
     }
     Workspace::Layer& output = space_.layers.back();
-    return data.loss(kernels_, network_.task, network_.outputs(), batch, first, last,
-                     output.activation + first * output.stride, output.stride, gradient, right);
+    const auto [from, to] = place.inside.share(last - first);
+    const double loss =
+        data.loss(kernels_, network_.task, network_.outputs(), batch, first + from, first + to,
+                  output.activation + (first + from) * output.stride, output.stride, gradient, right);
+    if (gradient) place.inside.wait();
+    return loss;
   }
 
   PanelGradient gradient_work(int batch, long first, long last, int layer) const {
@@ -258,15 +265,18 @@ class FusedEngine : public PanelEngine {
     return work;
   }
 
-  /// Back through panels [first, last); the gradients by rows go to this thread's copy.
-  void backward(int batch, long first, long last, bool accumulate, float* gradient, float* turned,
+  /// Back through panels [first, last), the group's; the gradients by rows go to the group's copy.
+  void backward(const Place& place, int batch, long first, long last, bool accumulate, float* turned,
                 const float* data_to_come) {
     for (int k = network_.depth() - 1; k >= 0; --k) {
       Workspace::Layer& layer = space_.layers[k];
-      if (!plan_.by_outputs[k]) {
+      const auto [o0, o1] = place.inside.share(network_.widths[k]);
+      if (!plan_.by_outputs[k] && o0 < o1) {
         PanelGradient work = gradient_work(batch, first, last, k);
-        work.gradient = gradient + layout_.weights(k);
-        work.bias_gradient = gradient + layout_.biases(k);
+        work.outputs = static_cast<int>(o1 - o0);
+        work.delta += o0 * kernels_.lanes;
+        work.gradient = gradient_of(place) + layout_.weights(k) + o0 * layout_.row(k);
+        work.bias_gradient = gradient_of(place) + layout_.biases(k) + o0;
         work.accumulate = accumulate;
         if (k == 0) work.next_in = data_to_come;
         if (plan_.turned[k]) {
@@ -278,12 +288,13 @@ class FusedEngine : public PanelEngine {
       }
       if (k == 0) break;  // nobody wants the gradient at the data
       Workspace::Layer& below = space_.layers[k - 1];
-      const std::int64_t at = first * below.stride;
+      const auto [i0, i1] = place.inside.share(network_.input_width(k));
+      const std::int64_t at = first * below.stride + i0 * kernels_.lanes;
       PanelBackward work{};
-      work.inputs = network_.input_width(k);
+      work.inputs = static_cast<int>(i1 - i0);
       work.outputs = network_.widths[k];
       work.panels = static_cast<int>(last - first);
-      work.weights = weights_.data() + layout_.weights(k);
+      work.weights = weights_.data() + layout_.weights(k) + i0;
       work.weights_row = layout_.row(k);
       work.delta = layer.delta + first * layer.stride;
       work.delta_stride = layer.stride;
@@ -291,10 +302,13 @@ class FusedEngine : public PanelEngine {
       work.out_stride = below.stride;
       work.mask = (network_.adds_input(k - 1) ? below.before : below.activation) + at;
       work.mask_stride = below.stride;
-      work.addend = network_.adds_input(k) ? layer.output_gradient + first * layer.stride : nullptr;
+      work.addend = network_.adds_input(k)
+                        ? layer.output_gradient + first * layer.stride + i0 * kernels_.lanes
+                        : nullptr;
       work.before = network_.adds_input(k - 1) ? below.output_gradient + at : nullptr;
       work.weight_block_bytes = plan_.weight_block_bytes;
-      kernels_.backward(work);
+      if (work.inputs > 0) kernels_.backward(work);
+      place.inside.wait();
     }
   }
 
@@ -337,7 +351,8 @@ class FusedEngine : public PanelEngine {
   FusedPlan plan_;
   bool fetch_data_ = false;  ///< the data does not stay in L2: the next chunk's is fetched during this one
   Workspace space_;
-  AlignedFloats gradients_;                 ///< one flat copy a thread; only where gradients go by rows
+  std::deque<SpinBarrier> meetings_;        ///< of each group
+  AlignedFloats gradients_;                 ///< one flat copy a group; only where gradients go by rows
   std::vector<TeamMember::Range> by_rows_;  ///< runs of layers whose gradients go by rows, in floats
   std::vector<ThreadOwn> threads_own_;
 };
@@ -345,8 +360,8 @@ class FusedEngine : public PanelEngine {
 }  // namespace
 
 int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options) {
-  return choose_threads(network, std::min<std::int64_t>(options.batch, train_rows),
-                        fused_kernels(options.isa), options.hierarchy);
+  return threads_that_pay(network, options.isa, std::min<std::int64_t>(options.batch, train_rows),
+                          options.hierarchy);
 }
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
@@ -354,7 +369,7 @@ std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Datas
   EngineOptions decided = options;
   if (decided.threads <= 0) decided.threads = choose_fused_threads(network, data.train_rows(), options);
   const std::int64_t rows = std::min<std::int64_t>(options.batch, data.train_rows());
-  if (splits_hidden_layer(network, fused_kernels(options.isa), decided.threads, rows, options.hierarchy))
+  if (splits_hidden_layer(network, decided.threads, rows, options.hierarchy))
     return make_one_hidden_engine(network, data, decided);
   return std::make_unique<FusedEngine>(network, data, decided);
 }

@@ -109,14 +109,14 @@ inline __attribute__((always_inline)) void forward_tile(const PanelForward& f, i
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
       for (int v = 0; v < kWide; ++v) sum[r][v] = relu(sum[r][v]);
-  if (!(part.last && f.before)) {
+  if (!(part.last && f.addend)) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
       for (int v = 0; v < kWide; ++v) store(out + at(r, v, f.out_stride), sum[r][v]);
     return;
   }
-  const float* addend = in + o * kPanel;
+  const float* addend = f.addend + p * f.in_stride + o * kPanel;
   float* before = f.before + p * f.out_stride + o * kPanel;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
@@ -695,6 +695,7 @@ void log_many(const float* x, float* y, int count) {
 FusedKernels kernel_table(Isa isa) {
   return {.isa = isa,
           .lanes = kPanel,
+          .vector_lanes = kLanes,
           .rows = kRows,
           .narrow_panels = panels_together(1),
           .dot_rows = kDotRows,

@@ -26,23 +26,34 @@ FusedBlocks fused_blocks(WeightWalk walk, int lanes, int tile_rows, int rows, in
   return blocks;
 }
 
-const FusedKernels& fused_kernels(Isa isa) {
+const std::vector<const FusedKernels*>& fused_kernel_widths(Isa isa) {
+  using Widths = std::vector<const FusedKernels*>;
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAvx512:
-      return fused_kernels_avx512();
-    case Isa::kAvx2:
-      return fused_kernels_avx2();
-    case Isa::kAvx2NoFma:
-      return fused_kernels_avx2_nofma();
+    case Isa::kAvx512: {
+      static const Widths widths{&fused_kernels_avx512(), &fused_kernels_narrow_avx512()};
+      return widths;
+    }
+    case Isa::kAvx2: {
+      static const Widths widths{&fused_kernels_avx2()};
+      return widths;
+    }
+    case Isa::kAvx2NoFma: {
+      static const Widths widths{&fused_kernels_avx2_nofma()};
+      return widths;
+    }
 #endif
     // A NEON case goes here, under __aarch64__: Isa::kNeon (cpu/isa.h) -> fused_kernels_neon(), in a
     // *_neon.cpp whose flags stand in the Makefile's isa_flags.
-    case Isa::kGeneric:
-      return fused_kernels_generic();
+    case Isa::kGeneric: {
+      static const Widths widths{&fused_kernels_generic()};
+      return widths;
+    }
     default:
       throw std::invalid_argument("isa '" + isa_name(isa) + "' was not compiled into this program");
   }
 }
+
+const FusedKernels& fused_kernels(Isa isa) { return *fused_kernel_widths(isa).front(); }
 
 }  // namespace mlpwatt

@@ -3,6 +3,7 @@
 // unit stride along the lanes: `lanes` rows of the batch, one feature after another.
 
 #include <cstdint>
+#include <vector>
 
 #include "cpu/gemm/epilogue.h"
 #include "cpu/isa.h"
@@ -10,7 +11,7 @@
 
 namespace mlpwatt {
 
-/// One layer, forward, on `panels` panels: out[o] = act(bias[o] + sum_i w[o][i] in[i]) [+ in[o]].
+/// One layer, forward, on `panels` panels: out[o] = act(bias[o] + sum_i w[o][i] in[i]) [+ addend[o]].
 /// Panels lie `in_stride` and `out_stride` floats apart.
 struct PanelForward {
   int inputs, outputs, panels;
@@ -23,7 +24,8 @@ struct PanelForward {
   std::int64_t out_stride;
   bool relu;
   bool accumulate;         ///< `out` takes the place of the bias
-  float* before;           ///< the activation before the input is added; nullptr = nothing is added
+  const float* addend;     ///< panels as `in`: what is added to each output's activation; or nullptr
+  float* before;           ///< as `out`: the activation before that; nullptr where nothing is added
   int weight_block_bytes;  ///< of weights that stay in L2 while the panels pass by
 };
 
@@ -67,6 +69,7 @@ struct FusedBlocks {
 struct FusedKernels {
   Isa isa;
   int lanes;              ///< rows of the batch in one panel
+  int vector_lanes;       ///< floats of one register
   int rows;               ///< panel rows a forward or backward tile computes at once
   int narrow_panels;      ///< that a tile of one row takes together
   int dot_rows;           ///< rows of a weight-gradient tile
@@ -105,6 +108,9 @@ struct FusedKernels {
   void (*log_many)(const float* x, float* y, int count);
 };
 
+/// Those of an instruction set, the widest panels first.
+const std::vector<const FusedKernels*>& fused_kernel_widths(Isa isa);
+/// Those with the widest panels.
 const FusedKernels& fused_kernels(Isa isa);
 /// How a pass through a layer reads its weights, which stand [outputs x inputs].
 enum class WeightWalk {
@@ -116,6 +122,7 @@ enum class WeightWalk {
 FusedBlocks fused_blocks(WeightWalk walk, int lanes, int tile_rows, int rows, int depth, int panels,
                          int weight_block_bytes);
 const FusedKernels& fused_kernels_avx512();
+const FusedKernels& fused_kernels_narrow_avx512();
 const FusedKernels& fused_kernels_avx2();
 const FusedKernels& fused_kernels_avx2_nofma();
 const FusedKernels& fused_kernels_generic();

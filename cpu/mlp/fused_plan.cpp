@@ -1,6 +1,8 @@
 #include "cpu/mlp/fused_plan.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace mlpwatt {
@@ -10,7 +12,127 @@ std::int64_t padded_rows(std::int64_t rows, const FusedKernels& kernels) {
   return (rows + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
 }
 
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Floats that cross a cache on a thread's way to a layer's weight gradient, each way.
+struct GradientFloats {
+  double copies;  ///< by rows: its part of its group's copy is written, read again by Adam, 1 - 1/t of it by
+                  ///< another core
+  double others;  ///< by outputs: it reads all rows of the inputs and of its deltas, 1 - 1/t of them
+                  ///< another's, which takes about twice as long; one group has them all before it
+};
+GradientFloats gradient_floats(double in, double out, int threads, int groups, std::int64_t rows) {
+  const double t = threads, members = threads / groups;  // integers
+  return {in * out / members * (2 + (1 - 1 / t)),
+          groups == 1 ? 0 : 2 * static_cast<double>(rows) * (in + out / t)};
+}
+
+// Machine constants of the choices only (they steer, they are not results), from networks of 2^6 to 2^20
+// parameters at 64, 128 and 256 rows on one and two cores: multiply-adds at 100 GFLOP/s with 16 lanes; a
+// barrier half a microsecond; what another core has just written at 5 GB/s, of a group's activations a third
+// of that, for between layers it is waited for, and half of it again where a layer does not stay in L2; the
+// data, which the prefetcher follows, at 20.
+constexpr double kLaneFlopsPerSecond = 6e9, kBarrier_s = 0.5e-6, kRemoteBytesPerSecond = 5e9,
+                 kDataBytesPerSecond = 2e10;
+constexpr double kWaitedFor = 3, kBeyondL2 = 2;
+constexpr double kNarrow = 1.05;  // the time of a multiply-add of narrower panels: weights go by more often
+double meeting_s(int threads) { return threads > 1 ? kBarrier_s * std::log2(2.0 * threads) : 0; }
+double arithmetic_s(double flops, const FusedKernels& kernels) {
+  const bool narrow = kernels.lanes < fused_kernels(kernels.isa).lanes;
+  return flops / (kLaneFlopsPerSecond * kernels.vector_lanes) * (narrow ? kNarrow : 1);
+}
+
+/// A step of fused_engine.cpp by a team of `groups` groups.
+double model_step_s(const Network& network, const FusedKernels& kernels, int threads, int groups,
+                    std::int64_t rows, const Hierarchy& hierarchy) {
+  const double l2_bytes = static_cast<double>(hierarchy.capacity_bytes("L2", 512 << 10));
+  const int members = threads / groups;  // of the smallest group, which the others wait for
+  const double of_group = 1 - 1.0 / members, of_team = 1 - 1.0 / threads;  // that others wrote
+  const double mine = static_cast<double>(padded_rows(ceil_div(padded_rows(rows, kernels), groups), kernels));
+  double flops = 0, remote_floats = 0;
+  for (int k = 0; k < network.depth(); ++k) {
+    const std::int64_t in = network.input_width(k), out = network.widths[k];
+    const double i = static_cast<double>(in), o = static_cast<double>(out);
+    flops += 2 * mine * static_cast<double>(2 * in * ceil_div(out, members) + ceil_div(in, members) * out);
+    // activations and the gradients at them
+    const double waiting = kWaitedFor * (mine * (i + o) * 4 > l2_bytes / 2 ? kBeyondL2 : 1);
+    remote_floats += waiting * of_group * 2 * mine * o;
+    // Weights that another's Adam wrote: forward (one group's members wrote their own), and down the columns.
+    remote_floats += i * o / members * ((groups > 1 ? of_team : 0) + of_group);
+    const GradientFloats gradient = gradient_floats(i, o, threads, groups, rows);
+    if (threads > 1) remote_floats += std::min(gradient.copies, gradient.others);
+  }
+  return arithmetic_s(flops, kernels) + 4 * remote_floats / kRemoteBytesPerSecond +
+         4 * mine * network.inputs / kDataBytesPerSecond + 2 * meeting_s(threads) +
+         kWaitedFor * 2 * network.depth() * meeting_s(members);
+}
+
+/// As one_hidden_engine.cpp splits it: everybody's parts of the logits, one barrier.
+double model_split_step_s(const Network& network, const FusedKernels& kernels, int threads,
+                          std::int64_t rows) {
+  const double parts = static_cast<double>(ceil_div(network.widths[0], kUnitsOfALine));
+  const double share = std::ceil(parts / threads) / parts;
+  const double flops = 6.0 * static_cast<double>(padded_rows(rows, kernels) * network.parameters());
+  const double others_floats = static_cast<double>(threads * rows * network.outputs());
+  return arithmetic_s(flops * share, kernels) + 4 * others_floats / kRemoteBytesPerSecond +
+         meeting_s(threads);
+}
+
+struct Groups {
+  int groups = 1;
+  double step_s = std::numeric_limits<double>::infinity();
+};
+Groups choose_groups(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
+                     const Hierarchy& hierarchy) {
+  Groups best;
+  const std::int64_t panels = ceil_div(rows, kernels.lanes);
+  for (int groups = static_cast<int>(std::min<std::int64_t>(threads, panels)); groups >= 1; --groups) {
+    const double step_s = model_step_s(network, kernels, threads, groups, rows, hierarchy);
+    if (step_s < best.step_s) best = {groups, step_s};
+  }
+  return best;
+}
+
+struct Panels {
+  const FusedKernels* kernels = nullptr;
+  double step_s = std::numeric_limits<double>::infinity();
+};
+Panels choose_panels(const Network& network, Isa isa, int threads, std::int64_t rows,
+                     const Hierarchy& hierarchy) {
+  const bool split = splits_hidden_layer(network, threads, rows, hierarchy);
+  Panels best;
+  for (const FusedKernels* kernels : fused_kernel_widths(isa)) {
+    const double step_s = split ? model_split_step_s(network, *kernels, threads, rows)
+                                : choose_groups(network, *kernels, threads, rows, hierarchy).step_s;
+    if (step_s < best.step_s) best = {kernels, step_s};
+  }
+  return best;
+}
+
 }  // namespace
+
+GroupPlace group_of(int thread, int threads, int groups) {
+  const auto first_of = [&](int group) {
+    return static_cast<int>(static_cast<std::int64_t>(group) * threads / groups);
+  };
+  const int group = static_cast<int>((static_cast<std::int64_t>(thread + 1) * groups - 1) / threads);
+  return {group, thread - first_of(group), first_of(group + 1) - first_of(group)};
+}
+
+const FusedKernels& choose_fused_kernels(const Network& network, Isa isa, int threads, std::int64_t rows,
+                                         const Hierarchy& hierarchy) {
+  return *choose_panels(network, isa, threads, rows, hierarchy).kernels;
+}
+
+int threads_that_pay(const Network& network, Isa isa, std::int64_t rows, const Hierarchy& hierarchy) {
+  int best = 1;
+  double best_s = std::numeric_limits<double>::infinity();
+  for (int threads = 1; threads <= std::max(1, hierarchy.cores); ++threads) {
+    const double step_s = choose_panels(network, isa, threads, rows, hierarchy).step_s;
+    if (step_s < 0.97 * best_s) best_s = step_s, best = threads;  // a core for next to nothing is no gain
+  }
+  return best;
+}
 
 FusedPlan::GradientBlock FusedPlan::gradient_block(int inputs, const FusedKernels& kernels) const {
   constexpr int kLeastOutputs = 48;
@@ -31,25 +153,22 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   FusedPlan plan;
   plan.weight_block_bytes = fused_weight_block_bytes(hierarchy);
   plan.gradient_block_bytes = static_cast<int>(l2_bytes / 4);
+  plan.groups = choose_groups(network, kernels, threads, rows, hierarchy).groups;
+  const double members = static_cast<double>(threads / plan.groups);
   for (int k = 0; k < network.depth(); ++k) {
     const double in = network.input_width(k), out = network.widths[k], t = threads;
-    // Floats that cross a cache, each way: a copy is written, read again by Adam, and 1 - 1/t of it by
-    // another core; by outputs, every thread reads all rows of the inputs and of its deltas, 1 - 1/t of them
-    // another's, which takes about twice as long.
-    const double copies = in * out * (2 + (1 - 1 / t));
-    const double others = 2 * static_cast<double>(rows) * (in + out / t);
+    const auto [copies, others] = gradient_floats(in, out, threads, plan.groups, rows);
     plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
                                            : copies > others);
     // Dot products pay for sums across lanes, the more the fewer rows they run over; outer products, a little
     // slower by themselves, for turning the inputs, the more the fewer outputs use them.
     constexpr double kOuter = 1.02;
-    const double outputs = plan.by_outputs.back() ? out / t : out,
-                 over = static_cast<double>(rows) / (plan.by_outputs.back() ? 1 : t);
+    const double outputs = out / (plan.by_outputs.back() ? t : members),
+                 over = static_cast<double>(rows) / (plan.by_outputs.back() ? 1 : plan.groups);
     plan.turned.push_back(kOuter + kernels.turn_outputs / outputs < 1 + kernels.fold_rows / over &&
                           in >= kernels.outer_columns);
   }
-  const std::int64_t panels = (rows + kernels.lanes - 1) / kernels.lanes;
-  const std::int64_t mine = (panels + threads - 1) / threads;
+  const std::int64_t mine = ceil_div(ceil_div(rows, kernels.lanes), plan.groups);
   const std::int64_t panel_bytes = std::int64_t{4} * network.inputs * kernels.lanes;
   constexpr int kFewOutputs = 32;  // so few multiply-adds a float of data that fetching it would show
   plan.chunk_panels = static_cast<int>(std::max<std::int64_t>(1, mine));
@@ -61,8 +180,7 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   return plan;
 }
 
-bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
-                         const Hierarchy& hierarchy) {
+bool splits_hidden_layer(const Network& network, int threads, std::int64_t rows, const Hierarchy& hierarchy) {
   constexpr int kFew = 64;
   if (network.depth() != 2 || network.inputs > kFew || network.outputs() > kFew) return false;
   // Split, every thread works out the loss of the whole batch. On one core it pays from where the activations
@@ -70,7 +188,7 @@ bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, in
   // cores, 4, 11 and 42 inputs, 2^10 to 2^12 parameters: 0.75 to 0.93 of the time not split where this says
   // yes, 0.93 to 1.3 where it says no).
   const std::int64_t l2_bytes = hierarchy.capacity_bytes("L2", 512 << 10);
-  const std::int64_t bytes = std::int64_t{8} * network.widths[0] * padded_rows(rows, kernels) / threads;
+  const std::int64_t bytes = std::int64_t{8} * network.widths[0] * rows / threads;
   return bytes > (threads == 1 ? l2_bytes / 2 : l2_bytes / 16);
 }
 

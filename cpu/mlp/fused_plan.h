@@ -12,6 +12,10 @@
 namespace mlpwatt {
 
 struct FusedPlan {
+  /// The team falls into so many groups (group_of). A group takes its panels of the batch together, each
+  /// member its outputs of every layer, on the way back its inputs, and they meet after every layer. A thread
+  /// by itself, who meets nobody there, is the rule as long as there are panels for all.
+  int groups = 1;
   /// Of each layer's weight gradient, one of two ways:
   ///   false  by rows of the batch: every thread makes a gradient of its own rows while they are in its
   ///   cache;
@@ -39,6 +43,14 @@ struct FusedPlan {
   GradientBlock gradient_block(int inputs, const FusedKernels& kernels) const;
 };
 
+/// A thread's place in a team of `groups` groups.
+struct GroupPlace {
+  int group;     ///< which of the groups
+  int id, size;  ///< which of its members
+};
+/// Neighbours go together; groups as equal as they go. @param groups at most `threads`
+GroupPlace group_of(int thread, int threads, int groups);
+
 /// Bytes of a layer's weights that stay in L2 while the panels pass by.
 int fused_weight_block_bytes(const Hierarchy& hierarchy);
 
@@ -46,10 +58,17 @@ int fused_weight_block_bytes(const Hierarchy& hierarchy);
 FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                           const Hierarchy& hierarchy);
 
+/// The width of the panels: the widest, unless narrower ones leave fewer lanes empty or give more threads
+/// panels of their own. @param rows of a batch
+const FusedKernels& choose_fused_kernels(const Network& network, Isa isa, int threads, std::int64_t rows,
+                                         const Hierarchy& hierarchy);
+
+/// Threads that pay, at most hierarchy.cores. @param rows of a batch
+int threads_that_pay(const Network& network, Isa isa, std::int64_t rows, const Hierarchy& hierarchy);
+
 /// Whether one_hidden_engine.cpp runs it: one hidden layer, wide, between few inputs and few outputs.
 /// @param rows of a batch
-bool splits_hidden_layer(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
-                         const Hierarchy& hierarchy);
+bool splits_hidden_layer(const Network& network, int threads, std::int64_t rows, const Hierarchy& hierarchy);
 
 /// Hidden units are shared out by cache lines of their biases; the rows of their weights are then whole
 /// lines, too, and of the output layer's rows neighbours share a line at most.

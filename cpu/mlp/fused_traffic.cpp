@@ -132,11 +132,14 @@ Traffic whole_team(Traffic traffic, const Passes& passes, double parameters, dou
 
 /// fused_engine.cpp.
 Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
-  const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
+  const FusedKernels& kernels = choose_fused_kernels(network, parse_isa(problem.isa), problem.threads,
+                                                     problem.planned_batch(), hierarchy);
   const FusedPlan plan =
       make_fused_plan(network, kernels, problem.threads, problem.planned_batch(), hierarchy);
-  const double lanes = kernels.lanes, threads = problem.threads;
-  const double panels = std::ceil(problem.batch / lanes), mine = std::ceil(panels / threads);
+  const double lanes = kernels.lanes, threads = problem.threads, groups = plan.groups;
+  const double panels = std::ceil(problem.batch / lanes), mine = std::ceil(panels / groups);
+  // What each member of a group makes of a layer, of the smallest group, and what it has from the others.
+  const double own = 1 / std::floor(threads / groups), given = 1 - own;
   const double rows = mine * lanes;
   const double chunk = std::min(mine, static_cast<double>(plan.chunk_panels)),
                chunks = std::ceil(mine / chunk);
@@ -150,7 +153,7 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
     layer.second_moment = trace.add({cells / threads, cells});
     layer.gradient = plan.by_outputs[k]
                          ? trace.add({std::min(cells, double(plan.gradient_block_bytes)), cells})
-                         : trace.add({cells, cells * threads});
+                         : trace.add({cells * own, cells * groups});
   }
 
   double turned_bytes = 0;  // of the widest layer that is turned; one array serves all
@@ -170,24 +173,25 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
   for (int k = 0; k < network.depth(); ++k) {
     const int from = k > 0 ? step.layers[k - 1].activation : step.x;
     if (k == 0) trace.touch_fresh(step.x, dataset_bytes(network, problem));
-    trace.touch(from);
-    trace.touch(step.layers[k].weights, 1, others);
-    passes.layer(WeightWalk::kAlongRows, network.input_width(k), network.widths[k], mine, chunk,
+    trace.touch(from, 1, k > 0 ? given : 0);
+    // one group's members have updated the very weights that they use here
+    trace.touch(step.layers[k].weights, own, groups > 1 ? others : 0);
+    passes.layer(WeightWalk::kAlongRows, network.input_width(k), network.widths[k] * own, mine, chunk,
                  plan.weight_block_bytes);
-    trace.touch(step.layers[k].activation);
+    trace.touch(step.layers[k].activation, own);
     if (network.adds_input(k)) {
-      trace.touch(from);
-      trace.touch(step.layers[k].before);
-      trace.registers(2 * rows * network.widths[k] * kFloatBytes);
+      trace.touch(from, own);
+      trace.touch(step.layers[k].before, own);
+      trace.registers(2 * rows * network.widths[k] * own * kFloatBytes);
     }
   }
   trace.touch_fresh(step.y, dataset_bytes(network, problem));
-  trace.touch(step.layers.back().activation, 4);
+  trace.touch(step.layers.back().activation, 4 * own, given);
   for (int k = network.depth() - 1; k >= 0; --k) {
     const LayerArrays& layer = step.layers[k];
     const double in = network.input_width(k), out = network.widths[k];
     if (!plan.by_outputs[k]) {
-      trace.touch(layer.delta);
+      trace.touch(layer.delta, own);
       if (k > 0) {
         trace.touch(step.layers[k - 1].activation);
       } else {  // a chunk of the data is met again before the next one comes
@@ -196,24 +200,22 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
       }
       if (plan.turned[k]) {
         turn_pass(in, rows);
-        passes.outer(in, out, rows);
+        passes.outer(in, out * own, rows);
       } else {
-        passes.gradient(in, out, rows);
+        passes.gradient(in, out * own, rows);
       }
       trace.touch(layer.gradient, 2 * chunks - 1);
     }
     if (k == 0) break;
     const LayerArrays& below = step.layers[k - 1];
-    trace.touch(layer.delta);
-    trace.touch(layer.weights);
-    passes.layer(WeightWalk::kDownColumns, out, in, mine, chunk, plan.weight_block_bytes);
-    trace.touch(below.delta);
-    trace.touch(below.before >= 0 ? below.before : below.activation);
-    trace.registers(rows * in * kFloatBytes);
-    if (layer.output_gradient >= 0)
-      trace.touch(layer.output_gradient), trace.registers(rows * in * kFloatBytes);
-    if (below.output_gradient >= 0)
-      trace.touch(below.output_gradient), trace.registers(rows * in * kFloatBytes);
+    trace.touch(layer.delta, 1, given);
+    trace.touch(layer.weights, own, given);
+    passes.layer(WeightWalk::kDownColumns, out, in * own, mine, chunk, plan.weight_block_bytes);
+    trace.touch(below.delta, own);
+    trace.touch(below.before >= 0 ? below.before : below.activation, own);
+    trace.registers(rows * in * own * kFloatBytes);
+    for (const int gradient : {layer.output_gradient, below.output_gradient})
+      if (gradient >= 0) trace.touch(gradient, own), trace.registers(rows * in * own * kFloatBytes);
   }
   // Adam: every thread its outputs over all rows, or its share of the parameters over all copies of the
   // gradient.
@@ -225,8 +227,8 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
       const double in = network.input_width(k), out = network.widths[k], cells = (in + 1) * out;
       parameters += cells;
       if (by_outputs) {
-        trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, threads, others);
-        trace.touch(layer.delta, 1, others);
+        trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, groups, others);
+        trace.touch(layer.delta, own, others);
         if (plan.turned[k]) turn_pass(in, panels * lanes);
         const auto most = plan.gradient_block(network.input_width(k), kernels);
         const double over = panels * lanes, block = std::min(out / threads, double(most.outputs));
@@ -250,8 +252,8 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
                     threads * block_bytes);  // written and read
         loads += 7 * cells / threads;
       } else {
-        trace.touch(layer.gradient, 1, others);  // a 1/threads part of each of `threads` copies
-        loads += cells * (threads + 6) / threads;
+        trace.touch(layer.gradient, 1, others);  // a 1/threads part of each group's copy
+        loads += cells * (groups + 6) / threads;
       }
       trace.touch(layer.weights, 2 / threads);
       trace.touch(layer.first_moment, 2);
@@ -259,13 +261,15 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
     }
   trace.registers(loads * kFloatBytes);
 
-  return whole_team(trace.per_step(), passes, parameters, 2, mine / (panels / threads));
+  const double meetings = 2 + (own < 1 ? 2 * network.depth() : 0);
+  return whole_team(trace.per_step(), passes, parameters, meetings, mine * own * threads / panels);
 }
 
 /// one_hidden_engine.cpp.
 Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& problem,
                            const Hierarchy& hierarchy) {
-  const FusedKernels& kernels = fused_kernels(parse_isa(problem.isa));
+  const FusedKernels& kernels = choose_fused_kernels(network, parse_isa(problem.isa), problem.threads,
+                                                     problem.planned_batch(), hierarchy);
   const OneHiddenPlan plan =
       make_one_hidden_plan(network, kernels, problem.threads, problem.planned_batch(), hierarchy);
   const double threads = problem.threads, others = 1 - 1 / threads;
@@ -361,8 +365,7 @@ Traffic one_hidden_traffic(const Network& network, const MlpTrafficProblem& prob
 }  // namespace
 
 Traffic fused_traffic(const Network& network, const MlpTrafficProblem& problem, const Hierarchy& hierarchy) {
-  return splits_hidden_layer(network, fused_kernels(parse_isa(problem.isa)), problem.threads,
-                             problem.planned_batch(), hierarchy)
+  return splits_hidden_layer(network, problem.threads, problem.planned_batch(), hierarchy)
              ? one_hidden_traffic(network, problem, hierarchy)
              : layers_traffic(network, problem, hierarchy);
 }

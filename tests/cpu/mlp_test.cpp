@@ -87,7 +87,7 @@ std::vector<Case> random_cases(unsigned seed, int count) {
         c.train_rows = c.batch * 2 + pick({0, 1, c.batch / 2});  // a partial last batch, mostly
         c.options.isa = isa;
         c.options.algorithm = algorithm;
-        c.options.threads = 1 + static_cast<int>(random() % 3);
+        c.options.threads = pick({1, 2, 3, 1, 2, 3, 8});
         c.options.batch = c.batch;
         c.options.hierarchy = small_hierarchy();
         // both forms of Adam, the second with an epsilon that counts
@@ -119,14 +119,15 @@ TEST(Mlp, WideNetworksFollowTheReference) {
     int batch;
     bool by_outputs, by_rows, chunks, parts;  ///< on two threads
   };
+  // (rows that fill their last panels unevenly, but as many panels for either thread)
   const Wide cases[] = {
       {{700, {3, 5, 4}, false, Task::kMulticlass}, 256, false, true, true, false},
-      {{1, {2, 1}, false, Task::kRegression}, 5, false, true, false, false},
-      {{8, {300, 290, 7}, false, Task::kMulticlass}, 40, true, true, false, false},
-      {{256, {256, 384, 1}, false, Task::kBinary}, 33, true, true, false, false},
-      {{90, {97, 97, 97, 3}, true, Task::kMulticlass}, 17, true, true, false, false},
-      {{1300, {40, 1, 1}, false, Task::kRegression}, 65, false, true, false, true},
-      {{5, {1100, 9, 1}, false, Task::kBinary}, 31, false, true, false, true},
+      {{1, {2, 1}, false, Task::kRegression}, 5, true, false, false, false},
+      {{8, {300, 290, 7}, false, Task::kMulticlass}, 126, true, true, false, false},
+      {{256, {256, 384, 1}, false, Task::kBinary}, 125, true, true, false, false},
+      {{90, {197, 197, 197, 3}, true, Task::kMulticlass}, 113, true, true, false, false},
+      {{1300, {6, 1, 1}, false, Task::kRegression}, 255, false, true, true, true},
+      {{5, {1100, 9, 1}, false, Task::kBinary}, 121, false, true, false, true},
   };
   int seed = 500;
   bool turned_by_outputs = false, turned_by_rows = false;
@@ -141,7 +142,8 @@ TEST(Mlp, WideNetworksFollowTheReference) {
         c.options.threads = threads;
         c.options.batch = wide.batch;
         c.options.hierarchy = small_hierarchy();
-        const FusedKernels& kernels = fused_kernels(isa);
+        const FusedKernels& kernels =
+            choose_fused_kernels(wide.network, isa, threads, wide.batch, c.options.hierarchy);
         const FusedPlan plan =
             make_fused_plan(wide.network, kernels, threads, wide.batch, c.options.hierarchy);
         for (std::size_t k = 0; k < plan.turned.size(); ++k)
@@ -176,6 +178,123 @@ TEST(Mlp, WideNetworksFollowTheReference) {
   EXPECT_TRUE(turned_by_rows);
 }
 
+/// The same to the bit in runs of any length, evaluations between them, and those as the reference has them.
+void expect_the_same_in_parts(CpuEngine& engine, const Network& network, const Dataset& data,
+                              const std::string& what) {
+  const reference::Parameters start = reference::initial_parameters(network, 3);
+  const int order[] = {1, 0, 2, 0, 1};
+  engine.set_parameters(start);
+  engine.train(order, 5);
+  const reference::Parameters at_once = engine.parameters();
+  engine.set_parameters(start);
+  for (const int part : {0, 3}) {
+    engine.train(order + part, part == 0 ? 3 : 2);
+    engine.evaluate(Split::kTest);  // leaves nothing behind
+  }
+  ASSERT_EQ(engine.parameters().weights, at_once.weights) << what;
+  ASSERT_EQ(engine.parameters().biases, at_once.biases) << what;
+  const reference::Trainer oracle(network, at_once);
+  for (const Split which : {Split::kTrain, Split::kTest}) {
+    const bool train = which == Split::kTrain;
+    const std::int64_t first = train ? 0 : data.train_rows(),
+                       rows = train ? data.train_rows() : data.test_rows;
+    const auto want = oracle.evaluate(data.x.data() + first * network.inputs,
+                                      data.y.data() + first * data.info.outputs, rows);
+    const auto got = engine.evaluate(which);
+    ASSERT_NEAR(got.loss, want.loss, 1e-5 * (1 + want.loss)) << what;
+    if (network.task != Task::kRegression) {
+      ASSERT_NEAR(got.accuracy, want.accuracy, 1.01 / static_cast<double>(rows)) << what;
+    }
+  }
+}
+
+/// More threads than panels: groups that share them and meet after every layer, one group of all, uneven
+/// groups, members without an output of a narrow layer, panels of either width (the plan is asked, not
+/// trusted).
+TEST(Mlp, GroupsOfThreadsFollowTheReference) {
+  const Network networks[] = {{5, {33, 21, 3}, false, Task::kMulticlass},
+                              {40, {64, 64, 64, 1}, true, Task::kBinary},
+                              {17, {130, 2, 70, 1}, false, Task::kRegression},
+                              {90, {97, 97, 97, 3}, true, Task::kMulticlass}};
+  int seed = 900, one_group = 0, groups = 0, uneven = 0, narrow = 0, by_rows = 0;
+  for (const Network& network : networks)
+    for (const int batch : {3, 40, 150}) {
+      const Dataset data = make_data(network.inputs, network.outputs(), network.task, batch * 2 + batch / 3,
+                                     batch * 2 + 20, ++seed);
+      for (const Isa isa : available_isas())
+        for (const int threads : {2, 5, 12}) {
+          Case c{network, batch, data.train_rows(), {}};
+          c.options.isa = isa;
+          c.options.algorithm = "fused";
+          c.options.threads = threads;
+          c.options.batch = batch;
+          c.options.hierarchy = small_hierarchy();
+          const FusedKernels& kernels =
+              choose_fused_kernels(network, isa, threads, batch, c.options.hierarchy);
+          const FusedPlan plan = make_fused_plan(network, kernels, threads, batch, c.options.hierarchy);
+          const bool grouped = plan.groups < threads;
+          one_group += grouped && plan.groups == 1;
+          groups += grouped && plan.groups > 1;
+          uneven += threads % plan.groups != 0;
+          narrow += kernels.lanes < fused_kernels(isa).lanes;
+          by_rows += grouped && std::find(plan.by_outputs.begin(), plan.by_outputs.end(), false) !=
+                                    plan.by_outputs.end();
+          const auto engine = make_engine(network, data, c.options);
+          ASSERT_EQ(engine->threads(), threads);
+          ASSERT_EQ(engine->isa(), isa);
+          const Check check = check_against_reference(*engine, network, data, batch, c.options.adam, seed, 4);
+          ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
+          expect_the_same_in_parts(*engine, network, data, describe(c));
+        }
+    }
+  EXPECT_GT(one_group, 0);
+  EXPECT_GT(groups, 0);
+  EXPECT_GT(uneven, 0);
+  EXPECT_GT(by_rows, 0);
+  if (fused_kernel_widths(available_isas().front()).size() > 1) {
+    EXPECT_GT(narrow, 0);
+  }
+}
+
+TEST(FusedPlan, EveryThreadHasOnePlaceInOneGroup) {
+  for (int threads = 1; threads <= 40; ++threads)
+    for (int groups = 1; groups <= threads; ++groups) {
+      int group = 0, id = 0;
+      for (int thread = 0; thread < threads; ++thread) {
+        const GroupPlace place = group_of(thread, threads, groups);
+        ASSERT_EQ(place.group, group) << thread << " of " << threads << " in " << groups;
+        ASSERT_EQ(place.id, id);
+        ASSERT_GE(place.size, threads / groups);
+        ASSERT_LE(place.size, (threads + groups - 1) / groups);
+        if (++id == place.size) ++group, id = 0;
+      }
+      ASSERT_EQ(group, groups);
+      ASSERT_EQ(id, 0);
+    }
+}
+
+/// What the choices are for: small networks stay on a core, large ones use a large machine whatever the
+/// batch, and a batch that fills half a panel gets one of half the width.
+TEST(FusedPlan, TeamsAndPanelsFitTheWork) {
+  Hierarchy machine;
+  machine.cores = 64;
+  machine.levels = {{"L1", 48 << 10}, {"L2", 2 << 20}, {"L3", 256 << 20}};
+  const Network small{11, {3, 3, 1}, false, Task::kRegression},
+      large{784, {1400, 1400, 1400, 10}, false, Task::kMulticlass};
+  for (const Isa isa : available_isas())
+    for (const int batch : {32, 64, 256}) {
+      EXPECT_EQ(threads_that_pay(small, isa, batch, machine), 1) << isa_name(isa);
+      EXPECT_GT(threads_that_pay(large, isa, batch, machine), 32) << isa_name(isa) << ' ' << batch;
+      for (const Network* network : {&small, &large}) {
+        const FusedKernels& kernels = choose_fused_kernels(*network, isa, 1, batch, machine);
+        for (const FusedKernels* other : fused_kernel_widths(isa))
+          EXPECT_LE((batch + kernels.lanes - 1) / kernels.lanes * kernels.lanes,
+                    (batch + other->lanes - 1) / other->lanes * other->lanes);
+        EXPECT_EQ(make_fused_plan(*network, kernels, 1, batch, machine).groups, 1);
+      }
+    }
+}
+
 /// One wide hidden layer, split by its units: members with many blocks, with one, without any; activations
 /// that are kept and that are computed again (the plan is asked, not trusted).
 TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
@@ -197,12 +316,13 @@ TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
           c.options.threads = threads;
           c.options.batch = batch;
           c.options.hierarchy = small_hierarchy();
-          const FusedKernels& kernels = fused_kernels(isa);
-          if (!splits_hidden_layer(network, kernels, threads, batch, c.options.hierarchy)) {
+          if (!splits_hidden_layer(network, threads, batch, c.options.hierarchy)) {
             ++whole;
             continue;
           }
           ++split;
+          const FusedKernels& kernels =
+              choose_fused_kernels(network, isa, threads, batch, c.options.hierarchy);
           const OneHiddenPlan plan =
               make_one_hidden_plan(network, kernels, threads, batch, c.options.hierarchy);
           ++(plan.keeps_hidden ? kept : computed_again);
@@ -214,32 +334,7 @@ TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
           ASSERT_EQ(engine->isa(), isa);
           const Check check = check_against_reference(*engine, network, data, batch, c.options.adam, seed, 6);
           ASSERT_TRUE(check.passed) << describe(c) << ": " << check.detail;
-          // the same to the bit, in runs of any length
-          const reference::Parameters start = reference::initial_parameters(network, 3);
-          const int order[] = {1, 0, 2, 0, 1};
-          engine->set_parameters(start);
-          engine->train(order, 5);
-          const reference::Parameters at_once = engine->parameters();
-          engine->set_parameters(start);
-          for (const int part : {0, 3}) {
-            engine->train(order + part, part == 0 ? 3 : 2);
-            engine->evaluate(Split::kTest);  // leaves nothing behind
-          }
-          ASSERT_EQ(engine->parameters().weights, at_once.weights) << describe(c);
-          ASSERT_EQ(engine->parameters().biases, at_once.biases) << describe(c);
-          const reference::Trainer oracle(network, at_once);
-          for (const Split which : {Split::kTrain, Split::kTest}) {
-            const bool train = which == Split::kTrain;
-            const std::int64_t first = train ? 0 : data.train_rows(),
-                               rows = train ? data.train_rows() : data.test_rows;
-            const auto want = oracle.evaluate(data.x.data() + first * network.inputs,
-                                              data.y.data() + first * data.info.outputs, rows);
-            const auto got = engine->evaluate(which);
-            ASSERT_NEAR(got.loss, want.loss, 1e-5 * (1 + want.loss)) << describe(c);
-            if (network.task != Task::kRegression) {
-              ASSERT_NEAR(got.accuracy, want.accuracy, 1.01 / static_cast<double>(rows)) << describe(c);
-            }
-          }
+          expect_the_same_in_parts(*engine, network, data, describe(c));
         }
     }
   EXPECT_GT(split, 0);
@@ -256,13 +351,21 @@ void fill(std::vector<float>& values, bool whole, std::mt19937_64& random) {
     x = whole ? static_cast<float>(static_cast<int>(random() % 7) - 3) : uniform(random);
 }
 
+std::vector<const FusedKernels*> all_kernels() {
+  std::vector<const FusedKernels*> all;
+  for (const Isa isa : available_isas())
+    for (const FusedKernels* kernels : fused_kernel_widths(isa)) all.push_back(kernels);
+  return all;
+}
+
 /// Both kernels of the weight gradient against sums in double, to the bit for whole numbers, every row and
 /// column of the tail; what lies beyond the gradient stays as it was.
 TEST(FusedKernels, BothWeightGradientsAreTheSumOverTheBatch) {
   std::mt19937_64 random(3);
   for (const bool whole : {true, false})
-    for (const Isa isa : available_isas()) {
-      const FusedKernels& kernels = fused_kernels(isa);
+    for (const FusedKernels* each : all_kernels()) {
+      const FusedKernels& kernels = *each;
+      const Isa isa = kernels.isa;
       const int lanes = kernels.lanes;
       for (const int inputs : {1, lanes / 4, lanes / 2 + 1, lanes - 1, lanes, 2 * lanes + 3, 131})
         for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1, 110})
@@ -319,8 +422,9 @@ TEST(FusedKernels, BothWeightGradientsAreTheSumOverTheBatch) {
 TEST(FusedKernels, ForwardIsTheProductFromTheBiasOrFromWhatStandsThere) {
   std::mt19937_64 random(7);
   for (const bool whole : {true, false})
-    for (const Isa isa : available_isas()) {
-      const FusedKernels& kernels = fused_kernels(isa);
+    for (const FusedKernels* each : all_kernels()) {
+      const FusedKernels& kernels = *each;
+      const Isa isa = kernels.isa;
       const int lanes = kernels.lanes;
       for (const int inputs : {1, 6, 41, 1300})
         for (const int outputs : {1, kernels.rows, kernels.rows + 1, 2 * kernels.rows - 1})
@@ -367,8 +471,9 @@ TEST(FusedKernels, ForwardIsTheProductFromTheBiasOrFromWhatStandsThere) {
 TEST(FusedKernels, BackwardIsTheProductUnderTheMask) {
   std::mt19937_64 random(5);
   for (const bool whole : {true, false})
-    for (const Isa isa : available_isas()) {
-      const FusedKernels& kernels = fused_kernels(isa);
+    for (const FusedKernels* each : all_kernels()) {
+      const FusedKernels& kernels = *each;
+      const Isa isa = kernels.isa;
       const int lanes = kernels.lanes, tile = kernels.rows;
       for (const auto& [inputs, outputs] : std::vector<std::pair<int, int>>{
                {1, 1}, {tile, 2}, {tile + 1, lanes + 1}, {2 * tile - 1, 131}, {70, 3}, {33, 33}, {300, 300}})
@@ -478,7 +583,7 @@ TEST(Mlp, RerunsAreBitEqual) {
           options.hierarchy = small_hierarchy();
           SCOPED_TRACE(std::string(algorithm) + " " + isa_name(isa) + " " + std::to_string(threads));
           if (network.depth() == 2) {
-            ASSERT_TRUE(splits_hidden_layer(network, fused_kernels(isa), threads, 256, options.hierarchy));
+            ASSERT_TRUE(splits_hidden_layer(network, threads, 256, options.hierarchy));
           }
           std::vector<reference::Parameters> results;
           std::vector<double> losses;

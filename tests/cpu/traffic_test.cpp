@@ -100,6 +100,28 @@ TEST(MlpTraffic, WorkIsSharedNotMultipliedByThreads) {
                std::invalid_argument);
 }
 
+/// Groups of threads that share panels do one thread's work between them, and meet after every layer.
+TEST(MlpTraffic, WorkIsSharedWithinGroups) {
+  const Network network{48, {200, 200, 200, 1}, false, Task::kRegression};
+  for (const Isa each : available_isas()) {
+    const int batch = fused_kernels(each).lanes;
+    const std::string isa = isa_name(each);
+    const Traffic one = mlp_train_traffic(network, {"fused", isa, 1, batch, 15000}, hierarchy());
+    EXPECT_EQ(one.barriers, 2);
+    for (const int threads : {4, 8}) {
+      const FusedKernels& kernels = choose_fused_kernels(network, each, threads, batch, hierarchy());
+      const FusedPlan plan = make_fused_plan(network, kernels, threads, batch, hierarchy());
+      ASSERT_LT(plan.groups, threads) << isa;
+      const Traffic team = mlp_train_traffic(network, {"fused", isa, threads, batch, 15000}, hierarchy());
+      EXPECT_EQ(team.barriers, 2 + 2 * network.depth()) << isa;
+      EXPECT_NEAR(team.issued_flops / one.issued_flops, 1, 0.15) << isa << ' ' << threads;
+      EXPECT_NEAR(team.imbalance, 1, 1e-9) << isa << ' ' << threads;
+      EXPECT_EQ(team.roots, one.roots);
+      EXPECT_TRUE(std::isfinite(total(team)));
+    }
+  }
+}
+
 /// One hidden layer of 1 unit to thousands, on more threads than it has lines of units, too.
 TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
   int split = 0, compared = 0;
@@ -109,8 +131,8 @@ TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
         for (const int batch : {7, 256, 32768}) {
           const Network network{4, {width, 1}, false, Task::kRegression};
           const std::string isa = isa_name(each);
-          const FusedKernels& kernels = fused_kernels(each);
-          if (!splits_hidden_layer(network, kernels, threads, batch, hierarchy())) continue;
+          if (!splits_hidden_layer(network, threads, batch, hierarchy())) continue;
+          const FusedKernels& kernels = choose_fused_kernels(network, each, threads, batch, hierarchy());
           ++split;
           const Traffic traffic =
               mlp_train_traffic(network, {"fused", isa, threads, batch, 100000}, hierarchy());
@@ -144,9 +166,8 @@ TEST(MlpTraffic, ASplitHiddenLayerIsSharedAmongThoseWhoHaveUnits) {
   const Hierarchy machine = hierarchy(2 << 20);
   // The rest of an epoch is done by the engine that was made for whole batches.
   const Network network{11, {800, 7}, false, Task::kMulticlass};
-  const FusedKernels& kernels = fused_kernels(Isa::kGeneric);
-  ASSERT_TRUE(splits_hidden_layer(network, kernels, 1, 256, machine));
-  ASSERT_FALSE(splits_hidden_layer(network, kernels, 1, 10, machine));
+  ASSERT_TRUE(splits_hidden_layer(network, 1, 256, machine));
+  ASSERT_FALSE(splits_hidden_layer(network, 1, 10, machine));
   MlpTrafficProblem rest{"fused", "generic", 1, 10, 4898};
   EXPECT_EQ(mlp_train_traffic(network, rest, machine).barriers, 2);
   rest.whole_batch = 256;
