@@ -4,12 +4,13 @@
 //
 //   fused    activations feature-major, the batch on the SIMD lanes; each thread takes its rows of the batch
 //            forward and backward without meeting another; the weight gradient of each layer by rows of the
-//            batch or by outputs, whichever moves less (fused_plan.h); Adam; two barriers a step. Of a
-//            network of one wide hidden layer each thread takes its units instead (one_hidden_engine.cpp)
-//   blocked  activations batch-major; every layer is three packed matrix products with the layer's other work
-//   in
-//            their last write, weight gradients never reach memory; a barrier or two a product
+//            batch or by outputs, whichever moves less (fused_plan.h); Adam; two barriers a step. More
+//            threads than the batch has panels go in groups that meet after every layer. Of a network of one
+//            wide hidden layer each thread takes its units instead (one_hidden_engine.cpp)
+//   blocked  activations batch-major; every layer is three packed matrix products, the layer's other work in
+//            their last write, and weight gradients never reach memory; a barrier or two a product
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -31,6 +32,11 @@ struct EngineOptions {
   int batch = 256;
   reference::Adam adam;
   Hierarchy hierarchy;
+
+  /// Rows of a whole batch, of a dataset with so many.
+  std::int64_t whole_batch(std::int64_t train_rows) const {
+    return std::min<std::int64_t>(batch, train_rows);
+  }
 };
 
 /// An engine of this room: its micro-kernels have an instruction set.

@@ -360,16 +360,15 @@ class FusedEngine : public PanelEngine {
 }  // namespace
 
 int choose_fused_threads(const Network& network, std::int64_t train_rows, const EngineOptions& options) {
-  return threads_that_pay(network, options.isa, std::min<std::int64_t>(options.batch, train_rows),
-                          options.hierarchy);
+  return threads_that_pay(network, options.isa, options.whole_batch(train_rows), options.hierarchy);
 }
 
 std::unique_ptr<CpuEngine> make_fused_engine(const Network& network, const Dataset& data,
                                              const EngineOptions& options) {
   EngineOptions decided = options;
   if (decided.threads <= 0) decided.threads = choose_fused_threads(network, data.train_rows(), options);
-  const std::int64_t rows = std::min<std::int64_t>(options.batch, data.train_rows());
-  if (splits_hidden_layer(network, decided.threads, rows, options.hierarchy))
+  if (splits_hidden_layer(network, decided.threads, options.whole_batch(data.train_rows()),
+                          options.hierarchy))
     return make_one_hidden_engine(network, data, decided);
   return std::make_unique<FusedEngine>(network, data, decided);
 }

@@ -21,10 +21,10 @@ class PanelEngine : public FlatEngine {
   /// As FlatEngine. @param options threads > 0
   PanelEngine(const Network& network, const Dataset& data, const EngineOptions& options)
       : FlatEngine(network, WeightOrder::kOutIn, options,
-                   choose_fused_kernels(network, options.isa, options.threads, whole_batch(options, data),
-                                        options.hierarchy),
+                   choose_fused_kernels(network, options.isa, options.threads,
+                                        options.whole_batch(data.train_rows()), options.hierarchy),
                    options.threads, 0),
-        rows_(whole_batch(options, data)),
+        rows_(options.whole_batch(data.train_rows())),
         train_(data, Split::kTrain, options.batch, kernels_.lanes, threads_),
         test_(data, Split::kTest, options.batch, kernels_.lanes, threads_),
         panels_(std::max(train_.panels_per_batch, test_.panels_per_batch)) {
@@ -41,10 +41,6 @@ class PanelEngine : public FlatEngine {
     for (int t = 0; t < threads_; ++t) total += loss[t], right += hits[t];
     return {total / static_cast<double>(rows),
             network_.task == Task::kRegression ? std::nan("") : right / static_cast<double>(rows)};
-  }
-
-  static std::int64_t whole_batch(const EngineOptions& options, const Dataset& data) {
-    return std::min<std::int64_t>(options.batch, data.train_rows());
   }
 
   std::int64_t rows_;  ///< of a whole batch

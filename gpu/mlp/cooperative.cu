@@ -63,7 +63,7 @@ class CooperativeEngine final : public Engine {
  protected:
   void enqueue(const int* batches, int count) override {
     const PhaseArguments arguments = phase_arguments(plan_, *data_, workspace_, w_.data(), m_.data(),
-                                                     v_.data(), batches, factors_, taken_, options_.adam);
+                                                     v_.data(), batches, remaining_factors(), options_.adam);
     launch({.grid = static_cast<unsigned>(blocks_),
             .block = kTileThreads,
             .shared_bytes = shared_bytes(),

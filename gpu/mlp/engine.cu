@@ -82,6 +82,11 @@ double Engine::train_on_device(const int* batches, std::int64_t count) {
   return loss / static_cast<double>(count);
 }
 
+RemainingFactors Engine::remaining_factors() const {
+  const std::int64_t last = static_cast<std::int64_t>(factors_.size()) - 1, from = std::min(taken_, last);
+  return {factors_.data() + from, static_cast<int>(last - from + 1)};
+}
+
 double Engine::train(const int* batches, std::int64_t count) {
   double loss = 0;
   for (std::int64_t done = 0; done < count;) {

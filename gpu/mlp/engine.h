@@ -69,6 +69,7 @@ class Engine : public MlpEngine {
          Rows rows);
   /// Enqueues the steps; afterwards losses_ holds partial sums of the batches' losses.
   virtual void enqueue(const int* batches, int count) = 0;
+  RemainingFactors remaining_factors() const;
 
   NetworkPlan plan_;
   std::shared_ptr<const DeviceData> data_;

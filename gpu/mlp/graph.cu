@@ -223,11 +223,11 @@ class GraphEngine final : public Engine {
 
  protected:
   void enqueue(const int* batches, int count) override {
-    const std::int64_t last = static_cast<std::int64_t>(factors_.size()) - 1, from = std::min(taken_, last);
+    const RemainingFactors factors = remaining_factors();
     GraphState state{};
     state.batches = batches;
-    state.factors = factors_.data() + from;
-    state.factors_left = static_cast<int>(last - from + 1);
+    state.factors = factors.first;
+    state.factors_left = factors.left;
     copy_to_device(state_.data(), &state, sizeof state);
     zero_in_stream(stream_.handle(), losses_.data(), losses_.bytes());
     int left = count;

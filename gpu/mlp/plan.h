@@ -67,5 +67,10 @@ struct alignas(8) AdamFactors {
 };
 /// Of the steps 1, 2, ... up to where they no longer change.
 std::vector<AdamFactors> adam_factors(const reference::Adam& adam);
+/// Those of the steps to come, in device memory: the next step's first; beyond `left` they no longer change.
+struct RemainingFactors {
+  const AdamFactors* first = nullptr;
+  int left = 0;
+};
 
 }  // namespace mlpwatt::gpu

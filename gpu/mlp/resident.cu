@@ -161,20 +161,11 @@ class ResidentEngine final : public Engine {
 
  protected:
   void enqueue(const int* batches, int count) override {
-    const std::int64_t last = static_cast<std::int64_t>(factors_.size()) - 1;
-    const std::int64_t from = std::min(taken_, last);
-    ResidentArguments arguments{data_->records.data(),
-                                data_->train_rows,
-                                batches,
-                                count,
-                                tiles_.data(),
-                                w_.data(),
-                                m_.data(),
-                                v_.data(),
-                                factors_.data() + from,
-                                static_cast<int>(std::min<std::int64_t>(last - from + 1, INT32_MAX)),
-                                losses_.data(),
-                                make_adam_constants(options_.adam)};
+    const RemainingFactors factors = remaining_factors();
+    ResidentArguments arguments{
+        data_->records.data(), data_->train_rows, batches,        count,
+        tiles_.data(),         w_.data(),         m_.data(),      v_.data(),
+        factors.first,         factors.left,      losses_.data(), make_adam_constants(options_.adam)};
     const unsigned blocks = static_cast<unsigned>(options_.blocks);
     const Launch shape{.grid = blocks,
                        .block = kResidentThreads,

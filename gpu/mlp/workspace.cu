@@ -39,8 +39,7 @@ LayerOperands Workspace::operands(int k, float* w, float* m, float* v) const {
 
 PhaseArguments phase_arguments(const NetworkPlan& plan, const DeviceData& data, const Workspace& workspace,
                                float* w, float* m, float* v, const int* batches,
-                               const Buffer<AdamFactors>& factors, std::int64_t taken,
-                               const reference::Adam& adam) {
+                               const RemainingFactors& factors, const reference::Adam& adam) {
   PhaseArguments arguments{};
   for (int k = 0; k < plan.depth; ++k) arguments.layers[k] = workspace.operands(k, w, m, v);
   arguments.depth = plan.depth;
@@ -52,9 +51,8 @@ PhaseArguments phase_arguments(const NetworkPlan& plan, const DeviceData& data, 
   arguments.y = data.plan.y;
   arguments.train_rows = data.train_rows;
   arguments.batches = batches;
-  const std::int64_t last = static_cast<std::int64_t>(factors.size()) - 1, from = std::min(taken, last);
-  arguments.factors = factors.data() + from;
-  arguments.factors_left = static_cast<int>(last - from + 1);
+  arguments.factors = factors.first;
+  arguments.factors_left = factors.left;
   arguments.adam = make_adam_constants(adam);
   return arguments;
 }

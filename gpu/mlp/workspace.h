@@ -24,11 +24,10 @@ class Workspace {
   std::vector<Layer> layers_;
 };
 
-/// What the phases of a step need. @param batches in device memory @param taken steps before these
+/// What the phases of a step need. @param batches in device memory @param factors of their steps
 PhaseArguments phase_arguments(const NetworkPlan& plan, const DeviceData& data, const Workspace& workspace,
                                float* w, float* m, float* v, const int* batches,
-                               const Buffer<AdamFactors>& factors, std::int64_t taken,
-                               const reference::Adam& adam);
+                               const RemainingFactors& factors, const reference::Adam& adam);
 
 /// 64 or 32: the tiles that phases of this network take on this device.
 /// Errors: std::invalid_argument for more outputs than the loss's tile holds.
