@@ -20,7 +20,7 @@ struct Traffic {
   double issued_flops = 0;  ///< multiplies and adds of whole vectors, unused lanes included
   double tiles = 0;         ///< register tiles: each starts and drains its accumulators once
   double roots = 0;         ///< elements that take a quotient by a square root (Adam)
-  double barriers = 0;      ///< meetings of the team, of each member
+  double barriers = 0;      ///< meetings of each member with others of the team
   int threads = 1;
   double imbalance = 1;  ///< busiest thread's share of the work over the mean share, >= 1
 

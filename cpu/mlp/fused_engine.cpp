@@ -15,7 +15,7 @@ namespace mlpwatt {
 namespace {
 
 /// Activations and gradients of a batch, layer by layer, in one piece of memory (huge pages, where it is
-/// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every thread
+/// large enough: a weight gradient walks over many panels at once, each on a page of its own). Every group
 /// writes its own panels; the others read them where a weight gradient goes by outputs.
 struct Workspace {
   struct Layer {

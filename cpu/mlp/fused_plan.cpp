@@ -21,19 +21,21 @@ struct GradientFloats {
   double others;  ///< by outputs: it reads all rows of the inputs and of its deltas, 1 - 1/t of them
                   ///< another's, which takes about twice as long; one group has them all before it
 };
-GradientFloats gradient_floats(double in, double out, int threads, int groups, std::int64_t rows) {
-  const double t = threads, members = threads / groups;  // integers
+GradientFloats gradient_floats(double in, double out, int threads, int groups, int members,
+                               std::int64_t rows) {
+  const double t = threads;
   return {in * out / members * (2 + (1 - 1 / t)),
           groups == 1 ? 0 : 2 * static_cast<double>(rows) * (in + out / t)};
 }
 
 // Machine constants of the choices only (they steer, they are not results), from networks of 2^6 to 2^20
 // parameters at 64, 128 and 256 rows on one and two cores: multiply-adds at 100 GFLOP/s with 16 lanes; a
-// barrier half a microsecond; what another core has just written at 5 GB/s, of a group's activations a third
-// of that, for between layers it is waited for, and half of it again where a layer does not stay in L2; the
-// data, which the prefetcher follows, at 20.
+// barrier half a microsecond; what another core has just written at 5 GB/s; the data, which the prefetcher
+// follows, at 20.
 constexpr double kLaneFlopsPerSecond = 6e9, kBarrier_s = 0.5e-6, kRemoteBytesPerSecond = 5e9,
                  kDataBytesPerSecond = 2e10;
+// Within a group meetings and what they hand over take three times that, for between layers somebody waits
+// for them; and that twice where a layer does not stay in L2.
 constexpr double kWaitedFor = 3, kBeyondL2 = 2;
 constexpr double kNarrow = 1.05;  // the time of a multiply-add of narrower panels: weights go by more often
 double meeting_s(int threads) { return threads > 1 ? kBarrier_s * std::log2(2.0 * threads) : 0; }
@@ -42,24 +44,25 @@ double arithmetic_s(double flops, const FusedKernels& kernels) {
   return flops / (kLaneFlopsPerSecond * kernels.vector_lanes) * (narrow ? kNarrow : 1);
 }
 
-/// A step of fused_engine.cpp by a team of `groups` groups.
-double model_step_s(const Network& network, const FusedKernels& kernels, int threads, int groups,
-                    std::int64_t rows, const Hierarchy& hierarchy) {
+/// A step of fused_engine.cpp by one of `groups` groups.
+double model_group_s(const Network& network, const FusedKernels& kernels, int threads, int groups,
+                     const GroupShape& group, std::int64_t rows, const Hierarchy& hierarchy) {
   const double l2_bytes = static_cast<double>(hierarchy.capacity_bytes("L2", 512 << 10));
-  const int members = threads / groups;  // of the smallest group, which the others wait for
+  const int members = group.members;
   const double of_group = 1 - 1.0 / members, of_team = 1 - 1.0 / threads;  // that others wrote
-  const double mine = static_cast<double>(padded_rows(ceil_div(padded_rows(rows, kernels), groups), kernels));
+  const double mine = static_cast<double>(group.panels * kernels.lanes);
   double flops = 0, remote_floats = 0;
   for (int k = 0; k < network.depth(); ++k) {
     const std::int64_t in = network.input_width(k), out = network.widths[k];
     const double i = static_cast<double>(in), o = static_cast<double>(out);
-    flops += 2 * mine * static_cast<double>(2 * in * ceil_div(out, members) + ceil_div(in, members) * out);
+    const std::int64_t products = 2 * in * ceil_div(out, members) + (k > 0 ? ceil_div(in, members) * out : 0);
+    flops += 2 * mine * static_cast<double>(products);
     // activations and the gradients at them
     const double waiting = kWaitedFor * (mine * (i + o) * 4 > l2_bytes / 2 ? kBeyondL2 : 1);
     remote_floats += waiting * of_group * 2 * mine * o;
     // Weights that another's Adam wrote: forward (one group's members wrote their own), and down the columns.
     remote_floats += i * o / members * ((groups > 1 ? of_team : 0) + of_group);
-    const GradientFloats gradient = gradient_floats(i, o, threads, groups, rows);
+    const GradientFloats gradient = gradient_floats(i, o, threads, groups, members, rows);
     if (threads > 1) remote_floats += std::min(gradient.copies, gradient.others);
   }
   return arithmetic_s(flops, kernels) + 4 * remote_floats / kRemoteBytesPerSecond +
@@ -84,23 +87,28 @@ struct Groups {
 };
 Groups choose_groups(const Network& network, const FusedKernels& kernels, int threads, std::int64_t rows,
                      const Hierarchy& hierarchy) {
-  Groups best;
   const std::int64_t panels = ceil_div(rows, kernels.lanes);
-  for (int groups = static_cast<int>(std::min<std::int64_t>(threads, panels)); groups >= 1; --groups) {
-    const double step_s = model_step_s(network, kernels, threads, groups, rows, hierarchy);
+  Groups best;
+  const auto consider = [&](int groups) {
+    double step_s = 0;  // of the slowest group
+    for (const GroupShape& shape : group_shapes(threads, groups, panels))
+      step_s = std::max(step_s, model_group_s(network, kernels, threads, groups, shape, rows, hierarchy));
     if (step_s < best.step_s) best = {groups, step_s};
-  }
+  };
+  consider(threads);  // each by itself, idle where there is no panel for it: small networks want no company
+  for (int groups = static_cast<int>(std::min<std::int64_t>(threads - 1, panels)); groups >= 1; --groups)
+    consider(groups);
   return best;
 }
 
 struct Panels {
-  const FusedKernels* kernels = nullptr;
-  double step_s = std::numeric_limits<double>::infinity();
+  const FusedKernels* kernels;
+  double step_s;
 };
 Panels choose_panels(const Network& network, Isa isa, int threads, std::int64_t rows,
                      const Hierarchy& hierarchy) {
   const bool split = splits_hidden_layer(network, threads, rows, hierarchy);
-  Panels best;
+  Panels best{&fused_kernels(isa), std::numeric_limits<double>::infinity()};
   for (const FusedKernels* kernels : fused_kernel_widths(isa)) {
     const double step_s = split ? model_split_step_s(network, *kernels, threads, rows)
                                 : choose_groups(network, *kernels, threads, rows, hierarchy).step_s;
@@ -117,6 +125,19 @@ GroupPlace group_of(int thread, int threads, int groups) {
   };
   const int group = static_cast<int>((static_cast<std::int64_t>(thread + 1) * groups - 1) / threads);
   return {group, thread - first_of(group), first_of(group + 1) - first_of(group)};
+}
+
+std::vector<GroupShape> group_shapes(int threads, int groups, std::int64_t panels) {
+  std::vector<GroupShape> shapes;
+  for (int g = 0; g < groups; ++g) {
+    const auto part = [&](std::int64_t count) { return count * (g + 1) / groups - count * g / groups; };
+    const GroupShape shape{part(panels), static_cast<int>(part(threads))};
+    const auto same = [&](const GroupShape& other) {
+      return other.panels == shape.panels && other.members == shape.members;
+    };
+    if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
+  }
+  return shapes;
 }
 
 const FusedKernels& choose_fused_kernels(const Network& network, Isa isa, int threads, std::int64_t rows,
@@ -157,7 +178,7 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   const double members = static_cast<double>(threads / plan.groups);
   for (int k = 0; k < network.depth(); ++k) {
     const double in = network.input_width(k), out = network.widths[k], t = threads;
-    const auto [copies, others] = gradient_floats(in, out, threads, plan.groups, rows);
+    const auto [copies, others] = gradient_floats(in, out, threads, plan.groups, threads / plan.groups, rows);
     plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
                                            : copies > others);
     // Dot products pay for sums across lanes, the more the fewer rows they run over; outer products, a little
@@ -172,7 +193,8 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   const std::int64_t panel_bytes = std::int64_t{4} * network.inputs * kernels.lanes;
   constexpr int kFewOutputs = 32;  // so few multiply-adds a float of data that fetching it would show
   plan.chunk_panels = static_cast<int>(std::max<std::int64_t>(1, mine));
-  if (network.widths[0] <= kFewOutputs && !plan.by_outputs[0] && mine * panel_bytes > l2_bytes / 2) {
+  if (plan.groups == threads && network.widths[0] <= kFewOutputs && !plan.by_outputs[0] &&
+      mine * panel_bytes > l2_bytes / 2) {
     // 2/5 of L2: this chunk and the next one, and room for the rest; fours, as the narrowest tiles take them
     const std::int64_t fitting = std::max<std::int64_t>(1, l2_bytes * 2 / 5 / panel_bytes);
     plan.chunk_panels = static_cast<int>(fitting > 4 ? fitting / 4 * 4 : fitting);

@@ -17,17 +17,15 @@ struct FusedPlan {
   /// by itself, who meets nobody there, is the rule as long as there are panels for all.
   int groups = 1;
   /// Of each layer's weight gradient, one of two ways:
-  ///   false  by rows of the batch: every thread makes a gradient of its own rows while they are in its
-  ///   cache;
-  ///          the copies meet in Adam. What it costs is a copy of the gradient a thread.
+  ///   false  by rows of the batch: every group makes a gradient of its own rows while they are in its
+  ///          caches; the copies meet in Adam. What it costs is a copy of the gradient a group.
   ///   true   by outputs: when all threads have made their deltas, each takes its outputs over the whole
-  ///   batch,
-  ///          Adam at once, and the gradient never leaves L2. What it costs is reading the others'
-  ///          activations.
+  ///          batch, Adam at once, and the gradient never leaves L2. What it costs is reading the other
+  ///          groups' activations.
   std::vector<bool> by_outputs;
-  /// Panels that go forward and backward before the next ones come; all of a thread's, unless the layer that
-  /// reads the data has so few outputs that reading it a second time, from L3, would be what the step waits
-  /// for.
+  /// Panels that go forward and backward before the next ones come; all of a group's, unless threads go by
+  /// themselves and the layer that reads the data has so few outputs that reading it a second time, from L3,
+  /// would be what the step waits for.
   int chunk_panels = 0;
   int weight_block_bytes = 0;    ///< of a layer's weights that stay in L2 while the panels pass by
   int gradient_block_bytes = 0;  ///< of a gradient by outputs, between the product and Adam
@@ -50,6 +48,14 @@ struct GroupPlace {
 };
 /// Neighbours go together; groups as equal as they go. @param groups at most `threads`
 GroupPlace group_of(int thread, int threads, int groups);
+
+/// What a group has of a batch's panels and of the team, shared out as group_of and TeamMember::share do.
+struct GroupShape {
+  std::int64_t panels;
+  int members;
+};
+/// The shapes that there are, each once.
+std::vector<GroupShape> group_shapes(int threads, int groups, std::int64_t panels);
 
 /// Bytes of a layer's weights that stay in L2 while the panels pass by.
 int fused_weight_block_bytes(const Hierarchy& hierarchy);

@@ -137,15 +137,23 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
   const FusedPlan plan =
       make_fused_plan(network, kernels, problem.threads, problem.planned_batch(), hierarchy);
   const double lanes = kernels.lanes, threads = problem.threads, groups = plan.groups;
-  const double panels = std::ceil(problem.batch / lanes), mine = std::ceil(panels / groups);
-  // What each member of a group makes of a layer, of the smallest group, and what it has from the others.
-  const double own = 1 / std::floor(threads / groups), given = 1 - own;
+  const double panels = std::ceil(problem.batch / lanes);
+  const auto load = [](const GroupShape& group) { return static_cast<double>(group.panels) / group.members; };
+  const std::vector<GroupShape> shapes =
+      group_shapes(problem.threads, plan.groups, static_cast<std::int64_t>(panels));
+  const GroupShape busiest = *std::max_element(
+      shapes.begin(), shapes.end(), [&](const auto& a, const auto& b) { return load(a) < load(b); });
+  const double mine = static_cast<double>(busiest.panels);
+  // What a member of a group makes of a layer, and what it has from the others.
+  const double own = 1.0 / busiest.members, given = 1 - own;
+  // One pass over its rows of the weights, or its columns: of both, as the array has it.
+  const double pass_of_weights = 1 / (2 - own);
   const double rows = mine * lanes;
   const double chunk = std::min(mine, static_cast<double>(plan.chunk_panels)),
                chunks = std::ceil(mine / chunk);
   const double others = 1 - 1 / threads;  // share of an array that the other threads wrote
   ReuseTrace trace(hierarchy, problem.threads);
-  StepArrays step = add_step_arrays(trace, network, rows, panels * lanes, false);
+  StepArrays step = add_step_arrays(trace, network, rows, panels * lanes, false, own);
   for (int k = 0; k < network.depth(); ++k) {
     LayerArrays& layer = step.layers[k];
     const double cells = (network.input_width(k) + 1.0) * network.widths[k] * kFloatBytes;
@@ -172,21 +180,23 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
 
   for (int k = 0; k < network.depth(); ++k) {
     const int from = k > 0 ? step.layers[k - 1].activation : step.x;
-    if (k == 0) trace.touch_fresh(step.x, dataset_bytes(network, problem));
+    if (k == 0)
+      trace.touch_fresh(step.x, dataset_bytes(network, problem), dataset_bytes(network, problem) / groups);
     trace.touch(from, 1, k > 0 ? given : 0);
     // one group's members have updated the very weights that they use here
-    trace.touch(step.layers[k].weights, own, groups > 1 ? others : 0);
+    trace.touch(step.layers[k].weights, pass_of_weights, groups > 1 ? others : 0);
     passes.layer(WeightWalk::kAlongRows, network.input_width(k), network.widths[k] * own, mine, chunk,
                  plan.weight_block_bytes);
     trace.touch(step.layers[k].activation, own);
     if (network.adds_input(k)) {
       trace.touch(from, own);
-      trace.touch(step.layers[k].before, own);
+      trace.touch(step.layers[k].before);
       trace.registers(2 * rows * network.widths[k] * own * kFloatBytes);
     }
   }
   trace.touch_fresh(step.y, dataset_bytes(network, problem));
-  trace.touch(step.layers.back().activation, 4 * own, given);
+  trace.touch(step.layers.back().activation, own, given);
+  trace.touch(step.layers.back().activation, 3 * own);
   for (int k = network.depth() - 1; k >= 0; --k) {
     const LayerArrays& layer = step.layers[k];
     const double in = network.input_width(k), out = network.widths[k];
@@ -209,13 +219,13 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
     if (k == 0) break;
     const LayerArrays& below = step.layers[k - 1];
     trace.touch(layer.delta, 1, given);
-    trace.touch(layer.weights, own, given);
+    trace.touch(layer.weights, pass_of_weights, given);
     passes.layer(WeightWalk::kDownColumns, out, in * own, mine, chunk, plan.weight_block_bytes);
     trace.touch(below.delta, own);
-    trace.touch(below.before >= 0 ? below.before : below.activation, own);
+    below.before >= 0 ? trace.touch(below.before) : trace.touch(below.activation, own);
     trace.registers(rows * in * own * kFloatBytes);
     for (const int gradient : {layer.output_gradient, below.output_gradient})
-      if (gradient >= 0) trace.touch(gradient, own), trace.registers(rows * in * own * kFloatBytes);
+      if (gradient >= 0) trace.touch(gradient), trace.registers(rows * in * own * kFloatBytes);
   }
   // Adam: every thread its outputs over all rows, or its share of the parameters over all copies of the
   // gradient.
@@ -227,8 +237,8 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
       const double in = network.input_width(k), out = network.widths[k], cells = (in + 1) * out;
       parameters += cells;
       if (by_outputs) {
-        trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, groups, others);
-        trace.touch(layer.delta, own, others);
+        trace.touch(k > 0 ? step.layers[k - 1].activation : step.x, groups, 1 - 1 / groups);
+        trace.touch(layer.delta, own, groups > 1 ? others : 0);
         if (plan.turned[k]) turn_pass(in, panels * lanes);
         const auto most = plan.gradient_block(network.input_width(k), kernels);
         const double over = panels * lanes, block = std::min(out / threads, double(most.outputs));
@@ -255,13 +265,13 @@ Traffic layers_traffic(const Network& network, const MlpTrafficProblem& problem,
         trace.touch(layer.gradient, 1, others);  // a 1/threads part of each group's copy
         loads += cells * (groups + 6) / threads;
       }
-      trace.touch(layer.weights, 2 / threads);
+      trace.touch(layer.weights, 2 / threads * pass_of_weights / own);
       trace.touch(layer.first_moment, 2);
       trace.touch(layer.second_moment, 2);
     }
   trace.registers(loads * kFloatBytes);
 
-  const double meetings = 2 + (own < 1 ? 2 * network.depth() : 0);
+  const int meetings = 2 + (plan.groups < problem.threads ? 2 * network.depth() : 0);
   return whole_team(trace.per_step(), passes, parameters, meetings, mine * own * threads / panels);
 }
 

@@ -23,8 +23,10 @@ struct StepArrays {
 
 /// @param rows_each of the batch that one thread works on, `rows` all of them (padded lanes included)
 /// @param last_delta the gradient at the logits has an array of its own
+/// @param own of each layer's units, the share that is this thread's: of the weights it meets their rows and
+///        their columns
 StepArrays add_step_arrays(ReuseTrace& trace, const Network& network, double rows_each, double rows,
-                           bool last_delta);
+                           bool last_delta, double own = 1);
 
 /// What a step's data is fetched anew from.
 inline double dataset_bytes(const Network& network, const MlpTrafficProblem& problem) {

@@ -11,7 +11,7 @@
 namespace mlpwatt {
 
 StepArrays add_step_arrays(ReuseTrace& trace, const Network& network, double rows_each, double rows,
-                           bool last_delta) {
+                           bool last_delta, double own) {
   StepArrays step;
   const auto panel = [&](double width) {
     return trace.add({rows_each * width * kFloatBytes, rows * width * kFloatBytes});
@@ -19,10 +19,10 @@ StepArrays add_step_arrays(ReuseTrace& trace, const Network& network, double row
   for (int k = 0; k < network.depth(); ++k) {
     const double out = network.widths[k], cells = (network.input_width(k) + 1.0) * out * kFloatBytes;
     LayerArrays layer{};
-    layer.weights = trace.add({cells, cells});
+    layer.weights = trace.add({cells * own * (2 - own), cells});
     layer.activation = panel(out);
     layer.delta = !network.is_output(k) || last_delta ? panel(out) : layer.activation;
-    if (network.adds_input(k)) layer.before = panel(out), layer.output_gradient = panel(out);
+    if (network.adds_input(k)) layer.before = panel(out * own), layer.output_gradient = panel(out * own);
     step.layers.push_back(layer);
   }
   step.x = panel(network.inputs);
