@@ -75,7 +75,9 @@ double model_split_step_s(const Network& network, const FusedKernels& kernels, i
                           std::int64_t rows) {
   const double parts = static_cast<double>(ceil_div(network.widths[0], kUnitsOfALine));
   const double share = std::ceil(parts / threads) / parts;
-  const double flops = 6.0 * static_cast<double>(padded_rows(rows, kernels) * network.parameters());
+  const std::int64_t products =
+      network.widths[0] * (2 * std::int64_t{network.inputs} + 3 * network.outputs());
+  const double flops = 2 * static_cast<double>(padded_rows(rows, kernels) * products);
   const double others_floats = static_cast<double>(threads * rows * network.outputs());
   return arithmetic_s(flops * share, kernels) + 4 * others_floats / kRemoteBytesPerSecond +
          meeting_s(threads);
