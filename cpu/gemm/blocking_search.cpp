@@ -7,6 +7,7 @@ namespace mlpwatt {
 
 namespace {
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr int kLineFloats = 16;
 
 /// Depths of a block worth trying: the resident strip in half of L1 (blocks of equal depth), and all of k
 /// where that is not much more.
@@ -85,6 +86,9 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmProblem& problem, c
               for (const bool pack_a : {false, true})
                 // B is read in place only where vectors of it are contiguous.
                 for (int pack_b = problem.layout == GemmLayout::kNT ? 1 : 0; pack_b <= 2; ++pack_b) {
+                  // A row of a strip that is not whole lines opens a line more, which the next strip opens
+                  // again: 2 for 24 floats.
+                  if (pack_b == 0 && nr > kLineFloats && nr % kLineFloats != 0 && problem.n > nr) continue;
                   // A part packed in turn shares L2 with what it was packed from.
                   b.strips_in_l2 = part_strips(
                       passing, pack_b == 2 && !b_stays ? std::max<std::int64_t>(1, most / 2) : most);

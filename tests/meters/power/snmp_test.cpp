@@ -118,7 +118,9 @@ TEST_F(SnmpMeter, FrozenGoneAndBack) {
   agent.daemon().stop();
   EXPECT_FALSE(checked_read(*meter, 0.5)[0].reason.empty());
   agent.start();
-  const Reading back = checked_read(*meter, 5)[0];
+  Reading back = checked_read(*meter, 5)[0];
+  // on a busy machine the agent itself takes its time to come back
+  for (int more = 0; more < 5 && !back.value; ++more) back = checked_read(*meter, 5)[0];
   EXPECT_EQ(back.value, 217) << back.reason;
 }
 
