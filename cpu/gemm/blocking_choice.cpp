@@ -25,9 +25,9 @@ constexpr double kPackStart = 100;
 constexpr double kSharedLine = 40;
 constexpr double kPackStraight = 0.3, kPackTurned = 0.55;  // a float, source in L2
 
-/// Cycles of one step of k of a tile. Loads disturb before they decide: of the peak of a Golden Cove core, all
-/// data in L1, tiles of 9 x 3 vectors ran at 100 % (4 loads for 9 FMAs), 14 x 2 of AVX-512 and 4 x 3 of AVX2
-/// at 98 %, 6 x 2 at 95, 5 x 2 at 93.
+/// Cycles of one step of k of a tile. Loads disturb before they decide: of the peak of a Golden Cove core,
+/// all data in L1, tiles of 9 x 3 vectors ran at 100 % (4 loads for 9 FMAs), 14 x 2 of AVX-512 and 4 x 3 of
+/// AVX2 at 98 %, 6 x 2 at 95, 5 x 2 at 93.
 double step_cycles(int rows, int vectors) {
   const double sums = rows * vectors, copies = sums >= 8 ? 1 : sums >= 4 ? 2 : 4;
   const double fma = kFma * sums, load = kLoad * (rows + vectors);

@@ -177,10 +177,10 @@ FusedPlan make_fused_plan(const Network& network, const FusedKernels& kernels, i
   plan.weight_block_bytes = fused_weight_block_bytes(hierarchy);
   plan.gradient_block_bytes = static_cast<int>(l2_bytes / 4);
   plan.groups = choose_groups(network, kernels, threads, rows, hierarchy).groups;
-  const double members = static_cast<double>(threads / plan.groups);
+  const int members = threads / plan.groups;
   for (int k = 0; k < network.depth(); ++k) {
     const double in = network.input_width(k), out = network.widths[k], t = threads;
-    const auto [copies, others] = gradient_floats(in, out, threads, plan.groups, threads / plan.groups, rows);
+    const auto [copies, others] = gradient_floats(in, out, threads, plan.groups, members, rows);
     plan.by_outputs.push_back(threads == 1 ? in * out * 4 > static_cast<double>(plan.gradient_block_bytes)
                                            : copies > others);
     // Dot products pay for sums across lanes, the more the fewer rows they run over; outer products, a little

@@ -138,7 +138,8 @@ class TrainingRecord {
     window_.steps = std::int64_t{epoch_steps_} * point.epoch;
   }
 
-  /// Before the meters stop looking on: what was printed and stored after the last epoch is in the joules, too.
+  /// Before the meters stop looking on: what was printed and stored after the last epoch is in the joules,
+  /// too.
   void end() {
     window_.duration_s =
         1e-9 * static_cast<double>(system_clock().monotonic_ns() - window_.start_monotonic_ns);
