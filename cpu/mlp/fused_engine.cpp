@@ -67,8 +67,10 @@ class FusedEngine : public PanelEngine {
         plan_(make_fused_plan(network, kernels_, threads_, rows_, options.hierarchy)),
         space_(network, panels_, kernels_.lanes) {
     gradients_ = AlignedFloats::untouched(plan_.groups * layout_.size());
-    for (int g = 0; g < plan_.groups; ++g)
-      meetings_.emplace_back(group_of(threads_ * g / plan_.groups, threads_, plan_.groups).size);
+    for (int g = 0; g < plan_.groups; ++g) {
+      const auto [first, last] = TeamMember{g, plan_.groups, nullptr}.share(threads_);
+      meetings_.emplace_back(static_cast<int>(last - first));
+    }
     std::int64_t scratch = 0, turned = 0;
     for (int k = 0; k < network.depth(); ++k) {
       if (plan_.turned[k])

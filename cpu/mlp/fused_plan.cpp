@@ -5,14 +5,16 @@
 #include <limits>
 #include <numeric>
 
+#include "cpu/team.h"
+
 namespace mlpwatt {
 namespace {
 
-std::int64_t padded_rows(std::int64_t rows, const FusedKernels& kernels) {
-  return (rows + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
-}
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t padded_rows(std::int64_t rows, const FusedKernels& kernels) {
+  return ceil_div(rows, kernels.lanes) * kernels.lanes;
+}
 
 /// Floats that cross a cache on a thread's way to a layer's weight gradient, each way.
 struct GradientFloats {
@@ -122,18 +124,18 @@ Panels choose_panels(const Network& network, Isa isa, int threads, std::int64_t 
 }  // namespace
 
 GroupPlace group_of(int thread, int threads, int groups) {
-  const auto first_of = [&](int group) {
-    return static_cast<int>(static_cast<std::int64_t>(group) * threads / groups);
-  };
   const int group = static_cast<int>((static_cast<std::int64_t>(thread + 1) * groups - 1) / threads);
-  return {group, thread - first_of(group), first_of(group + 1) - first_of(group)};
+  const auto [first, last] = TeamMember{group, groups, nullptr}.share(threads);
+  return {group, static_cast<int>(thread - first), static_cast<int>(last - first)};
 }
 
 std::vector<GroupShape> group_shapes(int threads, int groups, std::int64_t panels) {
   std::vector<GroupShape> shapes;
   for (int g = 0; g < groups; ++g) {
-    const auto part = [&](std::int64_t count) { return count * (g + 1) / groups - count * g / groups; };
-    const GroupShape shape{part(panels), static_cast<int>(part(threads))};
+    const TeamMember group{g, groups, nullptr};
+    const auto [first_panel, last_panel] = group.share(panels);
+    const auto [first, last] = group.share(threads);
+    const GroupShape shape{last_panel - first_panel, static_cast<int>(last - first)};
     const auto same = [&](const GroupShape& other) {
       return other.panels == shape.panels && other.members == shape.members;
     };

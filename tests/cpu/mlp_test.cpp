@@ -65,6 +65,16 @@ Hierarchy small_hierarchy() {
   return h;
 }
 
+Case fused_case(const Network& network, const Dataset& data, Isa isa, int threads, int batch) {
+  Case c{network, batch, data.train_rows(), {}};
+  c.options.isa = isa;
+  c.options.algorithm = "fused";
+  c.options.threads = threads;
+  c.options.batch = batch;
+  c.options.hierarchy = small_hierarchy();
+  return c;
+}
+
 std::vector<Case> random_cases(unsigned seed, int count) {
   std::mt19937_64 random(seed);
   const auto pick = [&](const std::vector<int>& from) { return from[random() % from.size()]; };
@@ -136,12 +146,7 @@ TEST(Mlp, WideNetworksFollowTheReference) {
                                    wide.batch * 2 + wide.batch / 3, 20, ++seed);
     for (const Isa isa : available_isas())
       for (const int threads : {1, 2, 3}) {
-        Case c{wide.network, wide.batch, data.train_rows(), {}};
-        c.options.isa = isa;
-        c.options.algorithm = "fused";
-        c.options.threads = threads;
-        c.options.batch = wide.batch;
-        c.options.hierarchy = small_hierarchy();
+        const Case c = fused_case(wide.network, data, isa, threads, wide.batch);
         const FusedKernels& kernels =
             choose_fused_kernels(wide.network, isa, threads, wide.batch, c.options.hierarchy);
         const FusedPlan plan =
@@ -224,12 +229,7 @@ TEST(Mlp, GroupsOfThreadsFollowTheReference) {
                                      batch * 2 + 20, ++seed);
       for (const Isa isa : available_isas())
         for (const int threads : {2, 5, 12}) {
-          Case c{network, batch, data.train_rows(), {}};
-          c.options.isa = isa;
-          c.options.algorithm = "fused";
-          c.options.threads = threads;
-          c.options.batch = batch;
-          c.options.hierarchy = small_hierarchy();
+          const Case c = fused_case(network, data, isa, threads, batch);
           const FusedKernels& kernels =
               choose_fused_kernels(network, isa, threads, batch, c.options.hierarchy);
           const FusedPlan plan = make_fused_plan(network, kernels, threads, batch, c.options.hierarchy);
@@ -327,12 +327,7 @@ TEST(Mlp, ASplitHiddenLayerFollowsTheReference) {
                                      batch * 2 + 20, ++seed);
       for (const Isa isa : available_isas())
         for (const int threads : {1, 2, 3, 5}) {
-          Case c{network, batch, data.train_rows(), {}};
-          c.options.isa = isa;
-          c.options.algorithm = "fused";
-          c.options.threads = threads;
-          c.options.batch = batch;
-          c.options.hierarchy = small_hierarchy();
+          const Case c = fused_case(network, data, isa, threads, batch);
           if (!splits_hidden_layer(network, threads, batch, c.options.hierarchy)) {
             ++whole;
             continue;
