@@ -98,8 +98,14 @@ FORCE:
 ifneq ($(NVCC),)
 NVCC_VERSION := $(shell $(NVCC) --version | sed -n 's/.*, V//p')
 NVCC_FLAGS ?= -std=c++20 -O3 -lineinfo -I. -Xcompiler -fopenmp
-GENCODE    ?= $(if $(GPU_ARCH),-arch=$(if $(filter native,$(GPU_ARCH)),native,sm_$(GPU_ARCH)),\
-              -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_80,code=compute_80)
+# nvcc's own "native" is sm_90 on a Hopper, and the warpgroup kernels need sm_90a: the driver's tool is asked instead.
+NATIVE_ARCH = $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv$(COMMA)noheader 2>/dev/null | sed -n '1s/[^0-9]//gp'),\
+              $(error GPU_ARCH=native: nvidia-smi names no device here; say which, e.g. GPU_ARCH=80 or GPU_ARCH=90a))
+COMMA      := ,
+ARCH        = $(patsubst 90,90a,$(if $(filter native,$(GPU_ARCH)),$(NATIVE_ARCH),$(GPU_ARCH)))
+# PTX of 9.0, not 8.0: what is compiled from it on a later device must have the cluster kernels' clusters.
+GENCODE    ?= $(if $(GPU_ARCH),-arch=sm_$(ARCH),\
+              -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100 -gencode=arch=compute_90,code=compute_90)
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
 # Files without kernels go through nvcc once instead of once an architecture (PTX, should one slip in).
@@ -242,7 +248,10 @@ peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPW
 	@harness/setup/deps.sh peer
 	@harness/setup/peers.sh
 # A peer that is refused fails the target; what comes after it is still measured.
-both = @status=0; $1 || status=$$?; $2 || status=$$?; exit $$status
+both = @status=0; $1 || status=$$?; $2 || status=$$?; $(call peers_figure); exit $$status
+# The ratios against parameters and depth; without them the tables are there all the same.
+peers_figure = if /usr/bin/python3 -c 'import h5py, matplotlib' 2>/dev/null; then /usr/bin/python3 results/figures/peers.py $(OUT) $(OUT:.h5=-peers.svg); \
+  else echo "no figure: /usr/bin/python3 has no h5py or no matplotlib; later: results/figures/peers.py $(OUT) $(OUT:.h5=-peers.svg)"; fi
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
 	$(call both,$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS),$(MLPWATT) compare-peers --out $(OUT) $(ARGS))
 compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid

@@ -9,6 +9,8 @@
 #endif
 
 #include <atomic>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace mlpwatt {
@@ -84,6 +86,8 @@ class DenormalsAreZero {
 
 /// Runs `body(member)` on `threads` OpenMP threads and returns when all have finished. Denormals are zero
 /// meanwhile.
+/// Errors: std::runtime_error, before any body runs, when OpenMP gives fewer threads: they would wait for
+/// ever.
 template <typename Body>
 void run_team(int threads, const Body& body) {
   if (threads == 1) {
@@ -93,11 +97,21 @@ void run_team(int threads, const Body& body) {
     return;
   }
   SpinBarrier barrier(threads);
+  int given = threads;
 #pragma omp parallel num_threads(threads)
   {
-    const DenormalsAreZero here;
-    body(TeamMember{omp_get_thread_num(), threads, &barrier});
+    if (omp_get_num_threads() == threads) {
+      const DenormalsAreZero here;
+      body(TeamMember{omp_get_thread_num(), threads, &barrier});
+    } else {
+#pragma omp single
+      given = omp_get_num_threads();
+    }
   }
+  if (given != threads)
+    throw std::runtime_error(
+        "OpenMP gives " + std::to_string(given) + " thread(s) of the " + std::to_string(threads) +
+        " asked for: OMP_THREAD_LIMIT or OMP_DYNAMIC holds it back; --threads asks for fewer");
 }
 
 }  // namespace mlpwatt

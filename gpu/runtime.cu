@@ -20,6 +20,9 @@ bool is_lasting(cudaError_t status) {
     case cudaErrorLaunchFailure:
     case cudaErrorECCUncorrectable:
     case cudaErrorDevicesUnavailable:
+    case cudaErrorAssert:
+    case cudaErrorContained:
+    case cudaErrorUnknown:
       return true;
     default:
       return false;
@@ -127,22 +130,38 @@ EncodeTiled encoder() {
   return found;
 }
 
+/// What lost the device to this process; later work is refused with it at once.
+std::string& lost() {
+  static std::string text;
+  return text;
+}
+std::mutex& lost_guard() {
+  static std::mutex guard;
+  return guard;
+}
+
 }  // namespace
 
 void check(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
   cudaGetLastError();
-  throw DeviceError(std::string(doing) + " failed: " + cudaGetErrorString(status) + " (" +
-                    cudaGetErrorName(status) + "); " + remedy(status));
+  const std::string text = std::string(doing) + " failed: " + cudaGetErrorString(status) + " (" +
+                           cudaGetErrorName(status) + "); " + remedy(status);
+  if (is_lasting(status)) {
+    const std::lock_guard lock(lost_guard());
+    if (lost().empty()) lost() = text;
+  }
+  throw DeviceError(text);
 }
 
-const std::string& why_unavailable() {
+std::string why_unavailable() {
   static const std::string reason = probe();
-  return reason;
+  const std::lock_guard lock(lost_guard());
+  return lost().empty() ? reason : lost();
 }
 
 const Device& device() {
-  if (!why_unavailable().empty()) throw DeviceError(why_unavailable());
+  if (const std::string reason = why_unavailable(); !reason.empty()) throw DeviceError(reason);
   static const Device found = query();
   return found;
 }
@@ -289,13 +308,17 @@ void launch_kernel(const void* kernel, const Launch& launch, void** arguments) {
   config.blockDim = launch.block;
   config.dynamicSmemBytes = launch.shared_bytes;
   config.stream = launch.stream;
-  cudaLaunchAttribute attributes[2];
+  cudaLaunchAttribute attributes[3];
   unsigned count = 0;
   if (launch.cluster > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = launch.cluster;
     attributes[count].val.clusterDim.y = 1;
     attributes[count].val.clusterDim.z = 1;
+    ++count;
+    // a multiprocessor each: two small blocks on one would share its units and leave another idle
+    attributes[count].id = cudaLaunchAttributeClusterSchedulingPolicyPreference;
+    attributes[count].val.clusterSchedulingPolicyPreference = cudaClusterSchedulingPolicySpread;
     ++count;
   }
   if (launch.cooperative) {
@@ -306,6 +329,12 @@ void launch_kernel(const void* kernel, const Launch& launch, void** arguments) {
   config.attrs = attributes;
   config.numAttrs = count;
   check(cudaLaunchKernelExC(&config, kernel, arguments), "launching a kernel");
+}
+
+Compiled compiled(const void* kernel) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kernel), "asking for a kernel's attributes");
+  return {attributes.ptxVersion, attributes.numRegs};
 }
 
 int resident_blocks_of(const void* kernel, int threads, std::size_t shared_bytes) {

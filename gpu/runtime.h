@@ -39,11 +39,19 @@ struct Device {
   double clock_hz = 0;                  ///< highest clock of the multiprocessors; 0 = not told
 };
 
-/// Why no device can be used here, one line with the remedy; "" when one can. Asked once.
-const std::string& why_unavailable();
+/// Why no device can be used here, one line with the remedy; "" when one can. Asked once; a device that is
+/// lost to the process later stays so, with what lost it.
+std::string why_unavailable();
 /// The device all of gpu/ uses: the first that CUDA shows (CUDA_VISIBLE_DEVICES chooses).
 /// Errors: DeviceError with why_unavailable().
 const Device& device();
+/// How a kernel was compiled for this device.
+struct Compiled {
+  int ptx_version = 0;  ///< 90: code for 9.0 and later, with clusters
+  int registers = 0;    ///< of a thread
+};
+/// Errors: DeviceError.
+Compiled compiled(const void* kernel);
 /// L1 (a multiprocessor's) and L2 of device(), its memory; `cores` are multiprocessors.
 Hierarchy device_hierarchy();
 /// Facts every kernel of gpu/ adds to its record: device, device_uuid, device_pci.

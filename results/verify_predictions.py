@@ -3,9 +3,10 @@
 
     results/verify_predictions.py MODEL.h5 [--threads N] [--repetitions N] [--window-s S] [--mlpwatt PROGRAM]
 
-Each line is one `mlpwatt predict --against ... --verify`: both are run in turns. Times are ratios, the other over the
-one asked about; the twins do the same sums blocked for caches that are not there, so that their line is what the memory
-hierarchy takes: by the model, and by the clock (or the meter).
+Each line is one `mlpwatt predict --against ... --verify`, or one `mlpwatt recommend --verify` (the network it would take
+against the median one of as many parameters): both are run in turns. Times are ratios, the other over the one asked
+about; the twins do the same sums blocked for caches that are not there, so that their line is what the memory hierarchy
+takes: by the model, and by the clock (or the meter).
 """
 import argparse
 import json
@@ -26,24 +27,37 @@ QUESTIONS = (
     ("another kernel", ("--algorithm", "fused", "--against", "blocked")),
     ("another batch", ("--algorithm", "fused", "--against-batch", "64")),
 )
+WISHES = (  # a recommendation of every fourth octave or so
+    ("wine_quality_white", 10), ("adult", 13), ("mnist", 16), ("connect_4", 18), ("sleep", 20), ("mnist", 22),
+)
 SAVINGS = ("predicted_saving", "saving", "saving_low95", "saving_high95")
 
 
-def ask(options, network, question):
-    dataset, shape, power, depth = network
-    command = [options.mlpwatt, "predict", "--model", options.model, "--dataset", dataset, "--shape", shape, "--size",
-               str(1 << power), "--depth", str(depth), "--threads", str(options.threads), *question, "--verify",
-               "--repetitions", str(options.repetitions), "--window-s", str(options.window_s), "--meters",
+def ask(options, words):
+    """What the program answers with --verify, or why not."""
+    command = [options.mlpwatt, words[0], "--model", options.model, *words[1:], "--threads", str(options.threads),
+               "--verify", "--repetitions", str(options.repetitions), "--window-s", str(options.window_s), "--meters",
                options.meters, "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
+    refuted = words[0] == "recommend" and done.returncode == 1 and done.stdout.startswith("{")
+    if done.returncode != 0 and not refuted:
         message = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return None, f"{' '.join(command)}: exit {done.returncode}: {message}"
-    answer = json.loads(done.stdout)["against"]
+    answer = json.loads(done.stdout)
+    answer = answer.get("against", answer)
     missing = [name for name in SAVINGS if answer["verification"].get(name) is None]  # as JSON writes NaN
     if missing:
         return None, f"{' '.join(command)}: no {', '.join(missing)}"
     return answer, ""
+
+
+def about(network):
+    dataset, shape, power, depth = network
+    return ["predict", "--dataset", dataset, "--shape", shape, "--size", str(1 << power), "--depth", str(depth)]
+
+
+def name_of(candidate):
+    return f"{candidate['shape']} depth {candidate['depth']} batch {candidate['batch']}"
 
 
 def times(saving):
@@ -68,22 +82,31 @@ def main():
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--window-s", type=float, default=0.1)
     parser.add_argument("--meters", default="auto")
+    parser.add_argument("--batches", default="64,256", help="that recommendations choose among: those of the model's runs")
     parser.add_argument("--mlpwatt", default="build/mlpwatt")
     options = parser.parse_args()
     print("| network | asked about, against | unit | predicted x | measured x [95 %] |\n| --- | --- | --- | --- | --- |")
     found, failures = {}, []
+
+    def line(kind, words, title, what):
+        answer, failure = ask(options, words)
+        if failure:
+            failures.append(failure)
+            return
+        check = answer["verification"]
+        predicted, measured, low, high = (times(check[name]) for name in SAVINGS)
+        print(f"| {title} | {what(answer)} | {'J' if 'energy' in check['target'] else 's'} | "
+              f"{predicted:.2f} | {measured:.2f} [{low:.2f}, {high:.2f}] |", flush=True)
+        found.setdefault(kind, []).append((predicted, measured, low, high))
+
     for network in NETWORKS:
         for kind, question in QUESTIONS:
-            answer, failure = ask(options, network, question)
-            if failure:
-                failures.append(failure)
-                continue
-            check = answer["verification"]
-            predicted, measured, low, high = (times(check[name]) for name in SAVINGS)
-            name = "/".join(map(str, (*network[:2], 1 << network[2], network[3])))
-            print(f"| {name} | {question[1]}, {answer['name']} | {'J' if 'energy' in check['target'] else 's'} | "
-                  f"{predicted:.2f} | {measured:.2f} [{low:.2f}, {high:.2f}] |", flush=True)
-            found.setdefault(kind, []).append((predicted, measured, low, high))
+            line(kind, [*about(network), *question], "/".join(map(str, (*network[:2], 1 << network[2], network[3]))),
+                 lambda answer, asked=question[1]: f"{asked}, {answer['name']}")
+    for dataset, power in WISHES:
+        line("a recommendation", ["recommend", "--dataset", dataset, "--parameters", str(1 << power), "--batches", options.batches],
+             f"{dataset}, 2^{power} parameters", lambda answer: "{}, {}".format(
+                 name_of(answer["candidates"][0]), name_of(answer["candidates"][len(answer["candidates"]) // 2])))
     print()
     for kind, pairs in found.items():
         print(summary(kind, pairs))

@@ -108,11 +108,36 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmProblem& problem, c
 std::vector<GemmBlocking> all_gemm_blockings(const GemmProblem& problem, const MicroKernels& kernels,
                                              int threads, const Hierarchy& hierarchy) {
   std::vector<GemmBlocking> all = gemm_blocking_candidates(problem, kernels, threads, hierarchy);
+  // What the rules of depths() and part_strips() leave out, so that a wrong rule shows as regret: blocks of
+  // half and twice the depth, parts of half and twice the strips.
+  const std::size_t candidates = all.size();
+  const auto add = [&](const GemmBlocking& variation) {
+    const auto same = [&](const GemmBlocking& other) {
+      return describe_blocking(other, threads) == describe_blocking(variation, threads) &&
+             other.strips_in_l2 == variation.strips_in_l2;
+    };
+    if (std::none_of(all.begin(), all.end(), same)) all.push_back(variation);
+  };
+  for (std::size_t i = 0; i < candidates; ++i) {
+    const std::int64_t depth = all[i].part_depth(problem.k);
+    for (const std::int64_t kc : {ceil_div(all[i].kc, 16) * 8, std::min(depth, 2 * all[i].kc)}) {
+      GemmBlocking other = all[i];
+      other.kc = kc;
+      if (kc >= 16 && kc != all[i].kc) add(other);
+    }
+    for (const std::int64_t strips : {(all[i].strips_in_l2 + 1) / 2, 2 * all[i].strips_in_l2}) {
+      GemmBlocking other = all[i];
+      other.strips_in_l2 = strips;
+      const std::int64_t most = ceil_div(std::max(problem.m, problem.n), kernels.lanes);
+      if (strips != all[i].strips_in_l2 && all[i].strips_in_l2 <= most) add(other);
+    }
+  }
   const auto less = [&](const GemmBlocking& x, const GemmBlocking& y) {
     return model_gemm_cycles(problem, x, kernels, threads, hierarchy) <
            model_gemm_cycles(problem, y, kernels, threads, hierarchy);
   };
-  std::iter_swap(all.begin(), std::min_element(all.begin(), all.end(), less));
+  const auto end = all.begin() + static_cast<std::ptrdiff_t>(candidates);  // what the choice is made of
+  std::iter_swap(all.begin(), std::min_element(all.begin(), end, less));
   return all;
 }
 

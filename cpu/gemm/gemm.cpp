@@ -55,10 +55,11 @@ Gemm::Gemm(GemmProblem problem, Isa isa, int threads, const GemmBlocking& blocki
     const std::int64_t strips = ceil_div(problem.n, nr_);
     packed_b_floats_ = (in_turn ? std::min(turn, strips) : strips) * nr_ * deepest;
   }
-  packed_a_ = AlignedFloats(packed_a_floats_ * blocking_.depth_parts);
-  packed_b_ = AlignedFloats(packed_b_floats_ * (in_turn ? threads : blocking_.depth_parts));
+  // Written before they are read, whole strips: whoever packs a strip first gets it in the memory next to it.
+  packed_a_ = AlignedFloats::untouched(packed_a_floats_ * blocking_.depth_parts);
+  packed_b_ = AlignedFloats::untouched(packed_b_floats_ * (in_turn ? threads : blocking_.depth_parts));
   if (blocking_.depth_parts > 1 || (problem.k > blocking_.kc && problem.layout == GemmLayout::kTN))
-    partial_ = AlignedFloats(problem.m * problem.n * blocking_.depth_parts);
+    partial_ = AlignedFloats::untouched(problem.m * problem.n * blocking_.depth_parts);
 }
 
 void Gemm::pack(const Operands& x, const Block& block) {

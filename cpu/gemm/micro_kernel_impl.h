@@ -71,9 +71,13 @@ void tile_fixed(int columns, std::int64_t k, const float* a, std::int64_t a_row,
     for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) sum[t][i][v] = Vector{};
-        // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile.
+  // C is not touched before the loop ends; asked for now, its lines come from L2 or L3 meanwhile: of a deep
+  // tile a row at a time, so that they do not queue up before what the products read.
+  constexpr int kLinesOfRow = (Vectors * kVectorBytes + 63) / 64, kStepsToRow = 16 * kLinesOfRow;
+  const bool deep = kCopies == 1 && k >= kStepsToRow * Rows;
+  if (!deep)
 #pragma GCC unroll 32
-  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_ld, 1);
+    for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_ld, 1);
   // Else the addresses of C's rows are kept for the end, and push the loop's own count out of the registers.
   asm("" : "+r"(c), "+r"(c_ld));
   // Rows of A apart from each other: a pointer for every four rows and two strides reach all of them, so that
@@ -116,15 +120,25 @@ void tile_fixed(int columns, std::int64_t k, const float* a, std::int64_t a_row,
     }
     b += b_row;
   };
-  std::int64_t p = 0;
   if constexpr (kCopies > 1) {
-    for (; p + kCopies <= k; p += kCopies)
+    for (; k >= kCopies; k -= kCopies)
 #pragma GCC unroll 4
       for (int t = 0; t < kCopies; ++t) step(t);
-    for (; p < k; ++p) step(0);
+    for (; k > 0; --k) step(0);
   } else {
+    if (deep) {  // counts go down and C's own pointer moves: no register more than the plain loop has
+      for (int left = Rows; left > 0; --left) {
 #pragma GCC unroll 4
-    for (; p < k; ++p) step(0);
+        for (int line = 0; line < kLinesOfRow; ++line) __builtin_prefetch(c + 16 * line, 1);
+        c += c_ld;
+#pragma GCC unroll 4
+        for (int steps = kStepsToRow; steps > 0; --steps) step(0);
+      }
+      c -= Rows * c_ld;
+      k -= kStepsToRow * Rows;
+    }
+#pragma GCC unroll 4
+    for (; k > 0; --k) step(0);
   }
 #pragma GCC unroll 4
   for (int t = kCopies / 2; t >= 1; t /= 2)
@@ -298,103 +312,7 @@ void finish(const Epilogue& e, const float* product, float* c, std::int64_t c_ld
   }
 }
 
-/// to[q*width + i] = from[i*row + q] for i, q < 4.
-inline __attribute__((always_inline)) void turn_4x4(const float* from, std::int64_t row, float* to,
-                                                    int width) {
-  const Quad r0 = load_quad(from), r1 = load_quad(from + row), r2 = load_quad(from + 2 * row),
-             r3 = load_quad(from + 3 * row);
-  const Quad t0 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
-             t1 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-  const Quad t2 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5),
-             t3 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-  store_quad(to, __builtin_shufflevector(t0, t2, 0, 1, 4, 5));
-  store_quad(to + width, __builtin_shufflevector(t0, t2, 2, 3, 6, 7));
-  store_quad(to + 2 * width, __builtin_shufflevector(t1, t3, 0, 1, 4, 5));
-  store_quad(to + 3 * width, __builtin_shufflevector(t1, t3, 2, 3, 6, 7));
-}
-
-/// to[q*width + i] = from[i*row + q] for i < 2, q < 4.
-inline __attribute__((always_inline)) void turn_2x4(const float* from, std::int64_t row, float* to,
-                                                    int width) {
-  const Quad r0 = load_quad(from), r1 = load_quad(from + row);
-  const Quad low = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
-             high = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-  *reinterpret_cast<Pair*>(to) = __builtin_shufflevector(low, low, 0, 1);
-  *reinterpret_cast<Pair*>(to + width) = __builtin_shufflevector(low, low, 2, 3);
-  *reinterpret_cast<Pair*>(to + 2 * width) = __builtin_shufflevector(high, high, 0, 1);
-  *reinterpret_cast<Pair*>(to + 3 * width) = __builtin_shufflevector(high, high, 2, 3);
-}
-
-/// One strip whose rows are contiguous in the source. They are turned in blocks of width x 16, so that each
-/// cache line of the source is used up while it is in L1; 4 x 4 inside a block, since 128-bit shuffles are
-/// there on every target.
-void pack_transposed(int width, int count, std::int64_t k, const float* s, std::int64_t row, float* strip) {
-  constexpr int kBlock = 16;
-  for (std::int64_t p = 0; p < k; p += kBlock) {
-    const int block = static_cast<int>(k - p < kBlock ? k - p : kBlock);
-    int i = 0;
-    if (block == kBlock) {
-      for (; i + 4 <= count; i += 4)
-#pragma GCC unroll 4
-        for (int q = 0; q < kBlock; q += 4)
-          turn_4x4(s + i * row + p + q, row, strip + (p + q) * width + i, width);
-      for (; i + 2 <= count; i += 2)
-#pragma GCC unroll 4
-        for (int q = 0; q < kBlock; q += 4)
-          turn_2x4(s + i * row + p + q, row, strip + (p + q) * width + i, width);
-    }
-    for (; i < width; ++i)
-      for (int q = 0; q < block; ++q) strip[(p + q) * width + i] = i < count ? s[i * row + p + q] : 0.0f;
-  }
-}
-
-/// width >= 1 floats by whole quads, the last one overlapping the one before it: no call of a library for 24
-/// bytes.
-inline __attribute__((always_inline)) void copy_row(int width, const float* from, float* to) {
-  if (width >= 4) {
-    for (int i = 0; i + 4 < width; i += 4) store_quad(to + i, load_quad(from + i));
-    store_quad(to + width - 4, load_quad(from + width - 4));
-  } else {
-    for (int i = 0; i < width; ++i) to[i] = from[i];
-  }
-}
-
-/// Strips side by side whose columns are contiguous in the source: kTogether of them row by row, so that the
-/// source is read in long runs (a single strip would touch one line of every page). `width` is a constant
-/// where it is inlined for whole vectors.
-inline __attribute__((always_inline)) void pack_straight(int width, std::int64_t count, std::int64_t k,
-                                                         const float* s, std::int64_t col, float* strips) {
-  constexpr int kTogether = 4, kAhead = 12;
-  const std::int64_t strip = k * width;
-  for (; count >= kTogether * width; count -= kTogether * width, s += kTogether * width) {
-    for (std::int64_t p = 0; p < k; ++p) {
-      // rows may lie a page apart, where no hardware prefetcher follows: 12 rows ahead, 48 lines in flight
-#pragma GCC unroll 8
-      for (int at = 0; at < kTogether * width; at += 16) __builtin_prefetch(s + (p + kAhead) * col + at);
-#pragma GCC unroll 4
-      for (int t = 0; t < kTogether; ++t)
-        copy_row(width, s + p * col + t * width, strips + t * strip + p * width);
-    }
-    strips += kTogether * strip;
-  }
-  for (; count >= width; count -= width, s += width, strips += strip)
-    for (std::int64_t p = 0; p < k; ++p) copy_row(width, s + p * col, strips + p * width);
-  if (count > 0)
-    for (std::int64_t p = 0; p < k; ++p)
-      for (int i = 0; i < width; ++i) strips[p * width + i] = i < count ? s[p * col + i] : 0.0f;
-}
-
-void pack_strips(int width, std::int64_t count, std::int64_t k, const float* s, std::int64_t row,
-                 std::int64_t col, float* strips) {
-  if (row == 1) {
-    if (width == kLanes) return pack_straight(kLanes, count, k, s, col, strips);
-    if (width == 2 * kLanes) return pack_straight(2 * kLanes, count, k, s, col, strips);
-    if (width == 3 * kLanes) return pack_straight(3 * kLanes, count, k, s, col, strips);
-    return pack_straight(width, count, k, s, col, strips);
-  }
-  for (; count > 0; count -= width, s += width * row, strips += k * width)
-    pack_transposed(width, static_cast<int>(count < width ? count : width), k, s, row, strips);
-}
+#include "cpu/gemm/pack_impl.h"
 
 constexpr MicroKernels kernel_table(Isa isa) {
   return {isa,     kMostRows[1], 2 * kLanes, kLanes,      {kMostRows[0], kMostRows[1], kMostRows[2]},

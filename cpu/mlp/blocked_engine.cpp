@@ -59,20 +59,30 @@ class BlockedEngine : public FlatEngine {
                    options.threads > 0 ? options.threads : options.hierarchy.cores, kSpare),
         train_(data, Split::kTrain, options.batch),
         test_(data, Split::kTest, options.batch) {
-    touch(0, layout_.size());
     std::fill_n(weights_.data() + layout_.size(), kSpare, 0.0f);
     bias_gradient_ = AlignedFloats(*std::max_element(network.widths.begin(), network.widths.end()));
     const int largest = std::max(train_.rows(0), test_.batches > 0 ? test_.rows(0) : 0);
     for (int k = 0; k < network.depth(); ++k) {
       const std::int64_t floats = std::int64_t{largest} * network.widths[k] + 64;
       layers_.emplace_back();
-      layers_[k].activation = AlignedFloats(floats);
-      layers_[k].delta = AlignedFloats(floats);
+      layers_[k].activation = AlignedFloats::untouched(floats);
+      layers_[k].delta = AlignedFloats::untouched(floats);
       if (network.adds_input(k)) {
-        layers_[k].before = AlignedFloats(floats);
-        layers_[k].output_gradient = AlignedFloats(floats);
+        layers_[k].before = AlignedFloats::untouched(floats);
+        layers_[k].output_gradient = AlignedFloats::untouched(floats);
       }
     }
+    // First touch by whoever will mostly work on it: products share out rows before columns.
+    run_team(threads_, [&](const TeamMember& member) {
+      const TeamMember::Range mine = member.share(layout_.size());
+      touch(mine.first, mine.last);
+      for (Layer& layer : layers_)
+        for (AlignedFloats* floats :
+             {&layer.activation, &layer.delta, &layer.before, &layer.output_gradient}) {
+          const auto [first, last] = member.share(static_cast<long>(floats->size()));
+          std::fill(floats->data() + first, floats->data() + last, 0.0f);
+        }
+    });
     const auto plan = [&](const RowData& split, bool trains) {
       for (int b = 0; b < split.batches; ++b) {
         auto& entry = plans_[split.rows(b)];

@@ -194,7 +194,21 @@ class BlockKernel : public TwinKernel {
   Gemm gemm_;
 };
 
-void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& visit) {
+/// Why a variant would be no twin here: cpu/gemm itself packs nothing of a small product.
+std::string why_no_twin(const std::string& variant, std::int64_t size, const RunOptions& options) {
+  if (variant != "unpacked") return "";
+  const int threads = std::max(1, options.threads > 0 ? options.threads : options.hierarchy.cores);
+  const Isa isa = options.isa.empty() ? choose_isa("") : parse_isa(options.isa);
+  const std::vector<Isa> here = available_isas();
+  if (std::find(here.begin(), here.end(), isa) == here.end()) return "";  // making it says so
+  const GemmBlocking blocking = choose_gemm_blocking({GemmLayout::kNN, size, size, size}, micro_kernels(isa),
+                                                     threads, options.hierarchy);
+  return blocking.pack_a || blocking.pack_b
+             ? ""
+             : "cpu/gemm packs nothing of this size here: there is no difference";
+}
+
+void enumerate(const RunOptions& options, const std::function<void(const Benchmark&)>& visit) {
   for (const std::string& variant : variants())
     for (const std::int64_t size : {64, 128, 256, 512, 1024}) {
       // the loops that walk down columns take minutes at the sizes where the others take milliseconds
@@ -203,6 +217,7 @@ void enumerate(const RunOptions&, const std::function<void(const Benchmark&)>& v
       const std::string text = std::to_string(size);
       benchmark.family = "cpu/gemm_twin";
       benchmark.name = benchmark.family + "/" + variant + "/" + text + "x" + text + "x" + text;
+      benchmark.unavailable = why_no_twin(variant, size, options);
       benchmark.parameters = {{"m", size}, {"n", size}, {"k", size}, {"layout", std::string("nn")}};
       benchmark.make = [variant, size](const RunOptions& options) {
         return gemm_twin::make(variant, size, size, size, options);

@@ -50,7 +50,7 @@ __device__ __forceinline__ void finish_group(const Epilogue& e, float* c, std::i
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       x[i] += other[i];
-      if (e.relu) x[i] = fmaxf(x[i], 0.0f);
+      if (e.relu) x[i] = x[i] < 0 ? 0.0f : x[i];  // a NaN goes through; fmaxf would hide it
     }
     if (e.before != nullptr) store_group(e.before + row * e.before_ld + column, x, valid, vector);
     if (e.addend != nullptr) {

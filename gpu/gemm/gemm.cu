@@ -31,7 +31,9 @@ bool epilogue_is_aligned(const GemmOperands& o, const Epilogue& e) {
 bool runs_here(const GemmVariant& variant, Precision precision, bool aligned) {
   const int capability = device().capability;
   return variant.precision == precision && variant.from_capability <= capability &&
-         capability <= variant.to_capability && (aligned || !variant.needs_aligned_operands);
+         capability <= variant.to_capability && (aligned || !variant.needs_aligned_operands) &&
+         static_cast<std::int64_t>(variant.shared_bytes) <= device().shared_block_bytes &&
+         (!variant.is_compiled || variant.is_compiled());
 }
 
 void require_valid(const GemmProblem& problem) {
@@ -166,28 +168,55 @@ void launch_gemm(cudaStream_t stream, const GemmPlan& plan, const GemmOperands& 
   v.launch(stream, p.layout, g);
 }
 
-GemmChoice tune_gemm(const GemmProblem& problem, Precision precision, const GemmOperands& operands) {
+bool same_sums(const GemmChoice& x, const GemmChoice& y) {
+  const auto unit = [](const GemmChoice& choice) {
+    return choice.variant->name.substr(0, choice.variant->name.find('_'));
+  };
+  // SIMT sums are one ascending chain each, however many steps a tile takes at a time; splits begin at whole
+  // steps.
+  const bool same_steps = x.variant->tile_k == y.variant->tile_k || (x.splits == 1 && unit(x) == "simt");
+  return x.splits == y.splits && same_steps && x.variant->precision == y.variant->precision &&
+         unit(x) == unit(y);
+}
+
+GemmChoice tune_gemm(const GemmProblem& problem, Precision precision, const GemmOperands& operands,
+                     Tuning tuning) {
   const std::int64_t element_bytes = precision == Precision::kBf16 ? 2 : 4;
-  const std::vector<GemmChoice> choices =
+  std::vector<GemmChoice> choices =
       gemm_choices(problem, precision,
                    multiple_of_16_bytes(operands.a, operands.lda, element_bytes) &&
                        multiple_of_16_bytes(operands.b, operands.ldb, element_bytes));
+  if (tuning == Tuning::kSameSums)
+    std::erase_if(choices,
+                  [first = choices.front()](const GemmChoice& choice) { return !same_sums(first, choice); });
 #if defined(MLPWATT_EMULATED)
   return choices.front();
 #else
-  constexpr int kRounds = 5;
-  const Stream stream;
+  // Captured, as they run later: a launch costs the host as much as a small product takes the device.
+  constexpr int kRounds = 5, kCaptured = 16, kMostLaunches = 32;
+  constexpr double kSample_s = 100e-6;
+  Stream stream;
   GemmChoice best = choices.front();
   double best_s = std::numeric_limits<double>::infinity();
   for (const GemmChoice& choice : choices) {
     const GemmPlan plan(problem, choice);
-    launch_gemm(stream.handle(), plan, operands);
+    launch_gemm(stream.handle(), plan, operands);  // loads the kernel
     stream.synchronise();
+    stream.begin_capture();
+    for (int i = 0; i < kCaptured; ++i) launch_gemm(stream.handle(), plan, operands);
+    const Graph graph = stream.end_capture();
+    const auto seconds = [&](int launches) {
+      return device_seconds(stream,
+                            [&] {
+                              for (int i = 0; i < launches; ++i) graph.launch(stream.handle());
+                            }) /
+             launches;
+    };
+    const double first_s = seconds(1);
+    const int launches =
+        static_cast<int>(std::clamp(kSample_s / std::max(first_s, 1e-9), 1.0, double{kMostLaunches}));
     double quickest_s = std::numeric_limits<double>::infinity();
-    for (int round = 0; round < kRounds; ++round)
-      quickest_s = std::min(quickest_s, device_seconds(stream, [&] {
-                              for (int i = 0; i < 4; ++i) launch_gemm(stream.handle(), plan, operands);
-                            }));
+    for (int round = 0; round < kRounds; ++round) quickest_s = std::min(quickest_s, seconds(launches));
     if (quickest_s < best_s) {
       best_s = quickest_s;
       best = choice;

@@ -61,6 +61,9 @@ struct GemmVariant {
   bool needs_aligned_operands =
       false;           ///< refuses others: bases and row lengths must be multiples of 16 bytes
   bool splits = true;  ///< may divide k among blocks
+  /// Whether this program has the kernel's code for the device, where that needs more than its capability (a
+  /// build for sm_90 has no warpgroup products, for sm_90a it has); nullptr = always.
+  bool (*is_compiled)() = nullptr;
   void (*launch)(cudaStream_t stream, GemmLayout layout, const GemmArguments& arguments) = nullptr;
 };
 
@@ -105,8 +108,17 @@ class GemmPlan {
 void launch_gemm(cudaStream_t stream, const GemmPlan& plan, const GemmOperands& operands,
                  const Epilogue& epilogue = {});
 
-/// The quickest of gemm_choices on these operands, by the device's own clock (a few launches each, epilogue
-/// kStore: C is overwritten). On the emulator: choose_gemm.
-GemmChoice tune_gemm(const GemmProblem& problem, Precision precision, const GemmOperands& operands);
+/// Whether two choices add up each element in the same order, so that their products are equal to the bit:
+/// the same kind of kernel, steps of k and splits. (A tile's height and width only say who computes an
+/// element.)
+bool same_sums(const GemmChoice& x, const GemmChoice& y);
+
+/// kSameSums: only tiles that give the bits of choose_gemm's, which depends on nothing but the problem and
+/// the device.
+enum class Tuning { kAny, kSameSums };
+/// The quickest of gemm_choices on these operands, by the device's own clock (captured launches, epilogue
+/// kStore: C is overwritten). On the emulator: the first of them.
+GemmChoice tune_gemm(const GemmProblem& problem, Precision precision, const GemmOperands& operands,
+                     Tuning tuning = Tuning::kAny);
 
 }  // namespace mlpwatt::gpu

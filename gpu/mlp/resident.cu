@@ -190,6 +190,8 @@ std::string resident_refusal(const Network& network, const DatasetInfo& info, co
   if (blocks > largest)
     return "this device grants clusters of at most " + std::to_string(largest) + " blocks, not " +
            std::to_string(blocks);
+  if (blocks > 1 && compiled(reinterpret_cast<const void*>(resident_steps<1>)).ptx_version < 90)
+    return "this program was built for devices without clusters: make GPU_ARCH=native, or without GPU_ARCH";
   // Far beyond any shared memory: not worth laying out.
   if (network.parameters() > (std::int64_t{1} << 16) || network.depth() > kMostLayers)
     return "a network of " + std::to_string(network.parameters()) +

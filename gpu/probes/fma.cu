@@ -200,11 +200,15 @@ class Fma : public Kernel {
 };
 
 std::string why_not(const Unit& unit) {
-  if (!why_unavailable().empty()) return why_unavailable();
+  if (const std::string reason = why_unavailable(); !reason.empty()) return reason;
   const int capability = device().capability;
   if (capability < unit.from_capability || capability > unit.to_capability)
     return std::string("wgmma is of compute capability 9.0; ") + device().name + " has " +
            std::to_string(capability / 10) + "." + std::to_string(capability % 10);
+  constexpr int kLeastRegisters = 96;  // of a kernel that holds its sums; built for sm_90 its body is empty
+  if (unit.to_capability == 90 &&
+      compiled(reinterpret_cast<const void*>(unit.kernel)).registers < kLeastRegisters)
+    return "this program was built without wgmma: make GPU_ARCH=90a";
   return "";
 }
 

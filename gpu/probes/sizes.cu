@@ -13,7 +13,7 @@ std::vector<std::int64_t> probe_sizes(std::int64_t from, std::int64_t to, bool h
 }
 
 std::string why_no_room(std::int64_t bytes, Where where) {
-  if (!why_unavailable().empty()) return why_unavailable();
+  if (const std::string reason = why_unavailable(); !reason.empty()) return reason;
   const Device& d = device();
   // the driver and a process's context take their part
   const std::int64_t room = where == Where::kShared ? d.shared_block_bytes : d.memory_bytes / 10 * 9;

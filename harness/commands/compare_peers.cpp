@@ -209,7 +209,8 @@ int run(Options options, Context& context) {
       context.out << gemm_comparison_table(products, settings.peaks) << '\n'
                   << comparison_means(products) << '\n';
     if (!trainings.empty())
-      context.out << training_comparison_table(trainings) << '\n' << comparison_means(trainings);
+      context.out << training_comparison_table(trainings) << '\n'
+                  << comparison_means(trainings) << floor_table(trainings);
     context.out << energy_comparison_table(products) << energy_comparison_table(trainings);
   }
   context.err << energy_troubles(products) << energy_troubles(trainings);

@@ -38,16 +38,9 @@ struct Options {
 struct Against {
   std::string name;
   model::Candidate asked, other;  ///< by the target both can be predicted for, energy before time
-  bool batch_extrapolated = false;
+  bool extrapolated = false;
   double saving() const { return 1 - asked.per_datum / other.per_datum; }
 };
-
-model::Candidate candidate(const model::Question& question, const model::Configuration& c,
-                           model::Target target) {
-  model::Candidate one{c, question.estimate(c, target), model::step_work(c, question.hierarchy())};
-  one.per_datum = one.estimate.value / model::rows_per_step(c);
-  return one;
-}
 
 /// Nothing where nothing else was asked about.
 std::optional<Against> compare_with(const Options& options, const model::Question& question,
@@ -74,8 +67,8 @@ std::optional<Against> compare_with(const Options& options, const model::Questio
   const model::Target best = question.best_target(c.algorithm);
   const model::Target target =
       std::find(possible.begin(), possible.end(), best) == possible.end() ? model::Target::kTime : best;
-  return Against{fmt::format("{}", fmt::join(names, ", ")), candidate(question, c, target),
-                 candidate(other_question, d, target), other_question.extrapolates(d.batch)};
+  return Against{fmt::format("{}", fmt::join(names, ", ")), make_candidate(question, c, target),
+                 make_candidate(other_question, d, target), other_question.extrapolates(d)};
 }
 
 Json against_json(const Against& against) {
@@ -84,7 +77,7 @@ Json against_json(const Against& against) {
           {"target", model::to_string(against.asked.estimate.target)},
           {"algorithm", against.other.configuration.algorithm},
           {"batch", against.other.configuration.batch},
-          {"batch_extrapolated", against.batch_extrapolated},
+          {"extrapolated", against.extrapolated},
           {"per_datum", against.asked.per_datum},
           {"other_per_datum", against.other.per_datum},
           {"saving", against.saving()}};
@@ -101,8 +94,11 @@ void print_against(const Against& against, std::ostream& out) {
 Json estimate_json(const model::Estimate& estimate, double rows) {
   Json shares = Json::array();
   for (const model::Share& share : estimate.shares)
-    shares.push_back(
-        {{"term", share.term}, {"amount", share.amount}, {"price", share.price}, {"cost", share.cost}});
+    shares.push_back({{"term", share.term},
+                      {"amount", share.amount},
+                      {"price", share.price},
+                      {"unit", share.unit},
+                      {"cost", share.cost}});
   return {{"target", model::to_string(estimate.target)},
           {"form", estimate.form},
           {"provenance", "modelled"},
@@ -112,7 +108,8 @@ Json estimate_json(const model::Estimate& estimate, double rows) {
           {"per_step_high95", estimate.high95},
           {"per_datum", estimate.value / rows},
           {"terms", shares},
-          {"unpriced", estimate.unpriced}};
+          {"unpriced", estimate.unpriced},
+          {"inseparable", estimate.inseparable}};
 }
 
 int predict(const Options& options, Context& context) {
@@ -141,7 +138,7 @@ int predict(const Options& options, Context& context) {
                 {"batch", c.batch},          {"parameters", c.network.parameters()},
                 {"provenance", "modelled"},  {"basis", question.basis()},
                 {"estimates", Json::array()}};
-    object["batch_extrapolated"] = question.extrapolates(c.batch);
+    object["extrapolated"] = question.extrapolates(c);
     object["working_set_levels"] = {{"l", work.placement.inter_layer},
                                     {"f", work.placement.forward_pass},
                                     {"b", work.placement.backward_pass},
@@ -168,17 +165,22 @@ int predict(const Options& options, Context& context) {
     std::vector<std::vector<std::string>> lines{{"term", "amount", "price", "cost", "share"}};
     for (const model::Share& share : estimate.shares)
       if (share.cost > 0)
-        lines.push_back({share.term, human_si(share.amount), fmt::format("{:.3g} {}", share.price, unit),
-                         human_si(share.cost) + unit,
+        lines.push_back({share.term, human_si(share.amount),
+                         fmt::format("{:.3g} {}", share.price, share.unit), human_si(share.cost) + unit,
                          fmt::format("{:.0f} %", 100 * share.cost / estimate.value)});
     context.out << text_table(lines);
     if (!estimate.unpriced.empty())
       context.out << fmt::format("not in it, as no run of the file has any: {}; it costs more\n",
                                  fmt::join(estimate.unpriced, ", "));
+    if (!estimate.inseparable.empty())
+      context.out << fmt::format(
+          "not priced apart by this file's runs, so that what moves between them there is not in "
+          "it: {}\n",
+          fmt::join(estimate.inseparable, ", "));
   }
   if (against) print_against(*against, context.out);
-  if (question.extrapolates(c.batch) || (against && against->batch_extrapolated))
-    context.out << fmt::format("extrapolated: the file has runs with {} only\n", question.fitted_batches());
+  if (question.extrapolates(c) || (against && against->extrapolated))
+    context.out << fmt::format("extrapolated: the file has runs with {} only\n", question.fitted_runs());
   if (verification) context.out << model::verification_text(*verification) << '\n';
   context.out << '\n' << question.basis() << '\n';
   return kExitOk;

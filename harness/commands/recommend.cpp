@@ -47,7 +47,7 @@ Json candidate_json(const model::Candidate& candidate, const model::Question& qu
           {"size", c.size},
           {"depth", c.depth},
           {"batch", c.batch},
-          {"batch_extrapolated", question.extrapolates(c.batch)},
+          {"extrapolated", question.extrapolates(c)},
           {"parameters", c.network.parameters()},
           {"widths", c.network.widths},
           {"algorithm", c.algorithm},
@@ -110,12 +110,17 @@ int recommend(const Options& options, Context& context) {
     print_candidates(candidates, options.top, context.out);
     context.out << fmt::format("\n{} candidates, ranked by {} per datum, form {}\n", candidates.size(),
                                model::to_string(best.estimate.target), best.estimate.form);
-    const auto extrapolated = std::count_if(
-        candidates.begin(), candidates.end(),
-        [&](const model::Candidate& c) { return question.extrapolates(c.configuration.batch); });
+    const auto extrapolated =
+        std::count_if(candidates.begin(), candidates.end(),
+                      [&](const model::Candidate& c) { return question.extrapolates(c.configuration); });
     if (extrapolated > 0)
       context.out << fmt::format("{} of them are extrapolated: the file has runs with {} only\n",
-                                 extrapolated, question.fitted_batches());
+                                 extrapolated, question.fitted_runs());
+    if (!best.estimate.inseparable.empty())
+      context.out << fmt::format(
+          "not priced apart by this file's runs, so that what moves between them there is not in "
+          "the ranking: {}\n",
+          fmt::join(best.estimate.inseparable, ", "));
     const auto unpriced = std::find_if(candidates.begin(), candidates.end(), [](const model::Candidate& c) {
       return !c.estimate.unpriced.empty();
     });
@@ -132,11 +137,13 @@ int recommend(const Options& options, Context& context) {
     }
     context.out << question.basis() << '\n';
     if (verification)
-      context.out << fmt::format(
-          "{}: {}\n", model::verification_text(*verification),
-          verification->holds() ? "the winner is measurably cheaper" : "NOT measurably cheaper");
+      context.out << fmt::format("{}: {}\n", model::verification_text(*verification),
+                                 verification->holds() ? "the winner is measurably cheaper"
+                                 : verification->decides()
+                                     ? "NOT measurably cheaper"
+                                     : "predicted to save joules, not seconds, and no meter measured joules");
   }
-  return verification && !verification->holds() ? kExitFailure : kExitOk;
+  return verification && verification->decides() && !verification->holds() ? kExitFailure : kExitOk;
 }
 
 const CommandRegistration registration{

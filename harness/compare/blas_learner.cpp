@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "cpu/aligned.h"
+#include "cpu/team.h"
 #include "harness/compare/learner.h"
 #include "harness/protocol/clock.h"
 
@@ -47,9 +48,10 @@ class BlasTrainer {
     input_gradient_ = AlignedFloats(rows_ * widest());
   }
 
-  void use(Blas& blas) {
+  void use(Blas& blas, int threads) {
     blas_ = &blas;
-    blas.use_threads(threads_);
+    threads_ = threads;
+    blas.use_threads(threads);
   }
 
   void restart() {
@@ -90,6 +92,7 @@ class BlasTrainer {
   }
 
   void step(int batch) {
+    const DenormalsAreZero here;  // of this thread; the loops that others share have their own
     forward(batch);
     ++step_;
     const reference::Adam& adam = lesson_.adam;
@@ -178,11 +181,15 @@ class BlasTrainer {
     float *w = weights.data(), *m = first.data(), *v = second.data();
     const float* g = gradients.data();
     const std::int64_t n = static_cast<std::int64_t>(weights.size());
-#pragma omp parallel for simd num_threads(threads_) if (parallel : n >= kWorthThreads)
-    for (std::int64_t i = 0; i < n; ++i) {
-      m[i] = b1 * m[i] + (1 - b1) * g[i];
-      v[i] = b2 * v[i] + (1 - b2) * g[i] * g[i];
-      w[i] -= rate * m[i] / (std::sqrt(v[i]) + epsilon);
+#pragma omp parallel num_threads(threads_) if (n >= kWorthThreads)
+    {
+      const DenormalsAreZero here;  // as ours: a vanishing gradient must not be our gain
+#pragma omp for simd
+      for (std::int64_t i = 0; i < n; ++i) {
+        m[i] = b1 * m[i] + (1 - b1) * g[i];
+        v[i] = b2 * v[i] + (1 - b2) * g[i] * g[i];
+        w[i] -= rate * m[i] / (std::sqrt(v[i]) + epsilon);
+      }
     }
   }
 
@@ -207,7 +214,6 @@ class BlasLearner : public Learner {
     return {{"threads", std::to_string(threads_)}, {"algorithm", mode()}};
   }
   void open(const Lesson& lesson) override {
-    threads_ = lesson.threads;
     trainer_ = std::make_unique<BlasTrainer>(lesson);
     double least_s = INFINITY;
     chosen_ = nullptr;
@@ -216,23 +222,29 @@ class BlasLearner : public Learner {
     constexpr int kPasses = 4;
     constexpr double kLeast_s = 0.005;
     std::int64_t steps = 3;
+    // One thread as well as all: small networks are quicker so, and ours chooses, too.
+    std::vector<int> teams{lesson.threads};
+    if (lesson.threads > 1) teams.push_back(1);
+    std::vector<std::pair<Blas*, int>> ways;
+    for (const auto& blas : libraries_.found)
+      for (const int threads : teams) ways.emplace_back(blas.get(), threads);
     for (int pass = 0; pass < kPasses; ++pass)
-      for (const auto& blas : libraries_.found) {
+      for (const auto& [blas, threads] : ways) {
         try {
           trainer_->restart();
-          trainer_->use(*blas);
+          trainer_->use(*blas, threads);
           const std::vector<int> batches(static_cast<std::size_t>(steps + 2), 0);
           const double seconds = run_s(batches, 2) / static_cast<double>(steps);
           if (pass == 0)
             steps = std::max(steps, static_cast<std::int64_t>(kLeast_s / seconds));
           else if (seconds < least_s)
-            least_s = seconds, chosen_ = blas.get();
+            least_s = seconds, chosen_ = blas, threads_ = threads;
         } catch (const UnsupportedProduct&) {  // another one can
         }
       }
     if (chosen_ == nullptr) throw UnsupportedProduct("no BLAS here has every product of this network");
     trainer_->restart();
-    trainer_->use(*chosen_);
+    trainer_->use(*chosen_, threads_);
   }
   double loss_after(const std::vector<int>& batches, int evaluate) override {
     trainer_->restart();

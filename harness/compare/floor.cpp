@@ -111,9 +111,14 @@ void measure_level(Peaks& peaks, std::size_t which, const Ceiling& ceiling, cons
   const std::int64_t largest_cache =
       peaks.levels.size() > 1 ? peaks.levels[peaks.levels.size() - 2].capacity_bytes : 1 << 26;
   Bandwidth& level = peaks.levels[which];
-  // half a cache is surely inside it, four times the last one surely outside
-  const std::int64_t bytes =
-      level.capacity_bytes == kUnlimited ? 4 * largest_cache : level.capacity_bytes / 2;
+  // Half a cache is surely inside it, four times the last one surely outside; but beyond the level before it
+  // too: the L1 of a GPU's multiprocessors are together more than half of its L2.
+  constexpr double kBeyond = 1.3;
+  const std::int64_t before = which > 0 ? peaks.levels[which - 1].capacity_bytes : 0;
+  const std::int64_t bytes = level.capacity_bytes == kUnlimited
+                                 ? 4 * largest_cache
+                                 : std::max(level.capacity_bytes / 2,
+                                            static_cast<std::int64_t>(kBeyond * static_cast<double>(before)));
   for (const char* operation : kOperations) {
     const Benchmark probe = stream_near(operation, bytes, ceiling, options);
     level.bytes_per_s = std::max(level.bytes_per_s, best_rates(probe, options, share_s, clock).bytes_per_s);
@@ -196,8 +201,8 @@ void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks) {
   double least_s = 0;
   try {
     least_s = floor_s(cost, footprint, peaks.of(ceiling, footprint));
-  } catch (const std::exception&) {
-    if (on_processor(ceiling)) throw;  // a device may be full; what it has measured stands
+  } catch (const std::exception& error) {  // a device or the memory may be full: what was measured stands
+    run.set("reason", std::string("no floor: ") + error.what());
   }
   if (!(least_s > 0)) return;
   run.set("floor_s", least_s);

@@ -71,7 +71,8 @@ std::int64_t footprint_bytes(const std::string& family, const Cost& cost);
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
 
 /// Sets floor_s and floor_ratio of a row of /runs that has its time: against the peaks under its ceiling.
-/// Nothing for the probes, which the floor is made of, and where a device's probe fails: the row stands.
+/// Nothing for the probes, which the floor is made of, and where a probe fails: the row stands, its reason
+/// says so.
 void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks);
 
 }  // namespace mlpwatt

@@ -52,6 +52,10 @@ class Learner {
   virtual double loss_after_on_corrected_root(const std::vector<int>&, int) {
     throw std::invalid_argument(name_ + " has one form of Adam");
   }
+  /// Of ours: loss_after from weights moved at random in their last bits. Errors: std::logic_error of others.
+  virtual double loss_after_nudged(const std::vector<int>&, int, std::uint64_t) {
+    throw std::logic_error(name_ + " starts from the weights it was given");
+  }
   /// Ours against the reference, as Kernel::check; nothing for peers, whose losses are held against ours.
   virtual std::optional<Check> check() { return std::nullopt; }
   virtual void close() = 0;
@@ -93,6 +97,10 @@ struct LossAgreement {
 /// From the same weights two right trainers differ by rounding before the first step; after `steps` steps by
 /// a small share of what was learnt, to which rounding has grown. A tolerance on the loss alone would accept
 /// one that had not learnt at all.
-LossAgreement losses_agree(double before, double after, double our_before, double our_after, int steps);
+/// @param rounding_spread how far our own losses lie apart that differ by the last bits of the first weights:
+/// a deep wide network may be chaotic, and then no two libraries (nor two modes of one) agree better than
+/// that
+LossAgreement losses_agree(double before, double after, double our_before, double our_after, int steps,
+                           double rounding_spread = 0);
 
 }  // namespace mlpwatt

@@ -11,7 +11,7 @@
 namespace mlpwatt {
 namespace {
 
-constexpr int kWidest = 5000;
+constexpr int kWidest = 1 << 17;  // a peer keeps several matrices of 256 x that
 
 std::string name_of(const std::string& dataset, Shape shape, std::int64_t size, int depth) {
   return fmt::format("/mlp_train/{}/{}/{}/{}", dataset, shape_name(shape), size, depth);
@@ -31,8 +31,9 @@ std::set<std::string> sampled_networks() {
   std::set<std::string> names;
   for (const char* dataset : {"529_pollen", "sleep", "connect_4", "mnist"}) {
     const DatasetInfo& info = dataset_info(dataset);
-    for (const int depth : {2, 5, 20})
-      for (int power = 6; power <= 24; power += 2) {
+    for (const auto& [depth, least] :
+         {std::pair{2, 6}, std::pair{5, 7}, std::pair{20, 6}})  // even sizes and odd ones
+      for (int power = least; power <= 24; power += 2) {
         try {
           const Network network = make_network(Shape::kRectangle, std::int64_t{1} << power, depth,
                                                info.features, info.outputs, info.task);

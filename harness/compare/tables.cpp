@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "harness/protocol/statistics.h"
 #include "harness/text.h"
 
 namespace mlpwatt {
@@ -59,7 +60,11 @@ std::string table(const std::vector<Comparison>& comparisons, std::vector<std::s
   std::vector<std::vector<std::string>> rows{head};
   for (const Comparison& comparison : comparisons) {
     std::vector<std::string> cells = first_cells(comparison);
-    for (const std::string& peer : peers) cells.push_back(cell(standing_of(comparison, peer), number));
+    const auto with_ratio = [&](const Row& row) {
+      const double ratio = row.real("ratio_to_ours");
+      return std::isnan(ratio) ? number(row) : fmt::format("{} ({:.2f}x)", number(row), ratio);
+    };
+    for (const std::string& peer : peers) cells.push_back(cell(standing_of(comparison, peer), with_ratio));
     std::string best;
     const std::string ratio = verdict(comparison, best);
     cells.insert(cells.end(), {best, ratio});
@@ -118,6 +123,30 @@ std::string training_comparison_table(const std::vector<Comparison>& comparisons
             })};
       },
       microseconds);
+}
+
+std::string floor_table(const std::vector<Comparison>& comparisons) {
+  std::map<std::string, std::vector<double>> bands;
+  for (const Comparison& comparison : comparisons) {
+    const auto size = comparison.benchmark.parameters.find("size");
+    const double ratio = comparison.ours().record.run.real("floor_ratio");
+    if (size == comparison.benchmark.parameters.end() || std::isnan(ratio)) continue;
+    const std::int64_t parameters = std::get<std::int64_t>(size->second);
+    bands[parameters < 1 << 14    ? "a below 2^14"
+          : parameters <= 1 << 18 ? "b 2^14 to 2^18"
+          : parameters < 1 << 20  ? "c 2^19"
+                                  : "d from 2^20"]
+        .push_back(ratio);
+  }
+  std::vector<std::vector<std::string>> rows{
+      {"ours over its floor", "median", "least", "greatest", "networks"}};
+  for (const auto& [name, ratios] : bands) {
+    const Summary summary = summarise(ratios);
+    rows.push_back({name.substr(2), fmt::format("{:.2f}", summary.median),
+                    fmt::format("{:.2f}", summary.minimum), fmt::format("{:.2f}", summary.maximum),
+                    std::to_string(ratios.size())});
+  }
+  return rows.size() > 1 ? '\n' + text_table(rows) : "";
 }
 
 std::string energy_comparison_table(const std::vector<Comparison>& comparisons) {

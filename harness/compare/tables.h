@@ -13,6 +13,8 @@ namespace mlpwatt {
 std::string gemm_comparison_table(const std::vector<Comparison>& comparisons, const Peaks& peaks);
 /// Joules of a step, ours and the quickest peer's, where meters looked on; "" where none did. Modelled ones
 /// are marked and never set against measured ones.
+/// Step time over the floor, by size of the network; "" without floors.
+std::string floor_table(const std::vector<Comparison>& comparisons);
 std::string energy_comparison_table(const std::vector<Comparison>& comparisons);
 /// A line for each row whose joules are missing or flagged, with the reason; "" where no meter looked on.
 std::string energy_troubles(const std::vector<Comparison>& comparisons);

@@ -11,6 +11,7 @@
 
 #include "harness/import/civil_time.h"
 #include "harness/import/csv.h"
+#include "harness/model/training_runs.h"
 #include "kernels/cost.h"
 #include "kernels/dataset.h"
 #include "kernels/dataset_parts.h"
@@ -160,7 +161,8 @@ void set_if_there(Row& row, const std::string& column, double value) {
   if (runs_table().has(column)) row.set(column, value);
 }
 
-Row run_row(const PublishedRun& run, const ButterEOptions& options, double energy_j) {
+Row run_row(const PublishedRun& run, const ButterEOptions& options, const Hierarchy& hierarchy,
+            double energy_j) {
   const DatasetInfo& info = dataset_info(run.dataset);
   const Shape shape = canonical_shape(parse_shape(run.shape), run.depth);
   const Network network = make_network(shape, run.size, run.depth, info.features, info.outputs, info.task);
@@ -182,7 +184,7 @@ Row run_row(const PublishedRun& run, const ButterEOptions& options, double energ
   row.set("depth", run.depth);
   row.set("parameters", network.parameters());
   row.set("batch", run.batch);
-  row.set("threads", run.gpu ? 84 : 36);
+  row.set("threads", hierarchy.cores);
   row.set("algorithm", "tensorflow");
   row.set("host", run.node);
   row.set("status", "ok");
@@ -202,6 +204,11 @@ Row run_row(const PublishedRun& run, const ButterEOptions& options, double energ
   row.set("working_set_f_bytes", cost.working_sets.forward_pass.total_bytes());
   row.set("working_set_b_bytes", cost.working_sets.backward_pass.total_bytes());
   row.set("working_set_d_bytes", cost.working_sets.dataset.total_bytes());
+  const Placement placement = place(cost.working_sets, hierarchy, hierarchy.cores);
+  row.set("working_set_l_level", placement.inter_layer);
+  row.set("working_set_f_level", placement.forward_pass);
+  row.set("working_set_b_level", placement.backward_pass);
+  row.set("working_set_d_level", placement.dataset);
   row.set("flops_per_s", static_cast<double>(cost.flops()) * steps / time_s);
   set_if_there(row, "energy_j_measured", energy_j);
   set_if_there(row, "step_energy_j_measured", energy_j / steps);
@@ -292,7 +299,7 @@ ButterEImport import_butter_e(const std::string& folder, const ButterEOptions& o
     }
     Record record;
     record.machine = machine(runs[i].gpu);
-    record.run = run_row(runs[i], options, energies[i]);
+    record.run = run_row(runs[i], options, model::hierarchy_of(record.machine), energies[i]);
     result.contents.add(std::move(record));
     result.integrated += from_watts[i];
   }

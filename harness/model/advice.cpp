@@ -18,10 +18,12 @@ const std::vector<std::int64_t>& advised_sizes() {
   return sizes;
 }
 
-std::vector<std::string> datasets_of(const Contents& contents, int most) {
+std::vector<std::string> datasets_of(const Contents& contents, std::int64_t machine_row, int most) {
+  const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
   std::map<std::string, int> runs;
   for (const Row& row : contents.rows(runs_table()))
-    if (is_training_step(row)) ++runs[row.text("dataset")];
+    if (is_training_step(row) && same.at(static_cast<std::size_t>(row.integer("machine_row"))) == machine_row)
+      ++runs[row.text("dataset")];
   std::vector<std::pair<int, std::string>> order;
   for (const auto& [name, count] : runs) order.emplace_back(-count, name);
   std::sort(order.begin(), order.end());
@@ -31,11 +33,14 @@ std::vector<std::string> datasets_of(const Contents& contents, int most) {
   return names;
 }
 
-Json candidate_json(const Candidate& candidate) {
+Json candidate_json(const Question& question, const Candidate& candidate) {
   const Configuration& c = candidate.configuration;
   const Placement& p = candidate.work.placement;
   return {{"shape", c.shape},
           {"depth", c.depth},
+          {"batch", c.batch},
+          {"extrapolated", question.extrapolates(c)},
+          {"unpriced", candidate.estimate.unpriced},
           {"parameters", c.network.parameters()},
           {"algorithm", c.algorithm},
           {"threads", c.threads},
@@ -46,40 +51,50 @@ Json candidate_json(const Candidate& candidate) {
            {{"l", p.inter_layer}, {"f", p.forward_pass}, {"b", p.backward_pass}, {"d", p.dataset}}}};
 }
 
-}  // namespace
-
-Json advise(const std::string& path, int most_datasets) {
-  Json advice = Json::array();
-  QuestionOptions options;
-  options.model_file = path;
-  std::unique_ptr<Question> question;
-  try {
-    question = std::make_unique<Question>(options);
-  } catch (const std::invalid_argument&) {
-    return advice;  // no model
-  }
-  for (const std::string& dataset : datasets_of(question->contents(), most_datasets))
+void advise_for(const Question& question, int most_datasets, Json& advice) {
+  const std::int64_t machine_row = question.model().machine_row();
+  const Row& machine = question.contents().rows(machine_table()).at(static_cast<std::size_t>(machine_row));
+  for (const std::string& dataset : datasets_of(question.contents(), machine_row, most_datasets))
     for (const std::int64_t size : advised_sizes()) {
       std::vector<Candidate> candidates;
       try {
-        candidates = recommend(*question, {dataset, size, 0, {256}});
+        candidates = recommend(question, {dataset, size, 0, question.batches()});
       } catch (const std::invalid_argument&) {
         continue;  // no such network, or an algorithm nothing was fitted for
       }
       if (candidates.size() < 2) continue;
       const Candidate &best = candidates.front(), &median = candidates[candidates.size() / 2];
       const std::vector<std::string> why = explain(best, median);
-      advice.push_back({{"dataset", dataset},
+      advice.push_back({{"machine", machine.text("host") + ", " + machine.text("processor")},
+                        {"dataset", dataset},
                         {"size", size},
                         {"target", to_string(best.estimate.target)},
                         {"form", best.estimate.form},
                         {"provenance", "modelled"},
                         {"candidates", candidates.size()},
-                        {"best", candidate_json(best)},
-                        {"median", candidate_json(median)},
+                        {"best", candidate_json(question, best)},
+                        {"median", candidate_json(question, median)},
                         {"saving", 1 - best.per_datum / median.per_datum},
                         {"why", why.empty() ? "" : why.front()}});
     }
+}
+
+}  // namespace
+
+Json advise(const std::string& path, int most_datasets) {
+  Json advice = Json::array();
+  QuestionOptions options;
+  options.model_file = path;
+  try {
+    const Question first(options);
+    advise_for(first, most_datasets, advice);
+    for (const std::int64_t machine_row : first.model().machine_rows())
+      if (machine_row != first.model().machine_row()) {
+        options.machine = std::to_string(machine_row);
+        advise_for(Question(options), most_datasets, advice);
+      }
+  } catch (const std::invalid_argument&) {  // no model
+  }
   return advice;
 }
 

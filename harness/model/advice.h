@@ -1,15 +1,16 @@
 #pragma once
-// What the fitted model of a file advises: for the datasets and sizes the file has runs of, the network to
-// take, what it saves against the median one of as many parameters, where its working sets live, and why.
+// What the fitted models of a file advise: for the machines, datasets and sizes the file has runs of, the
+// network and batch to take, what it saves against the median one of as many parameters, where its working
+// sets live, and why.
 
 #include <nlohmann/json.hpp>
 #include <string>
 
 namespace mlpwatt::model {
 
-/// An array, one object a dataset and size that has more than one network; empty when the file has no model
-/// of training steps on a CPU. Everything in it is modelled.
-/// @param most_datasets those with most runs
+/// An array, one object a machine, dataset and size that has more than one network; empty when the file has
+/// no model of training steps on a CPU. Everything in it is modelled. Batches are those that fitted runs had.
+/// @param most_datasets those with most runs on the machine
 nlohmann::ordered_json advise(const std::string& path, int most_datasets = 4);
 
 }  // namespace mlpwatt::model

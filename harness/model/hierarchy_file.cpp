@@ -78,9 +78,9 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
     described.fail("caches", "is missing or no array");
   const auto take_prices = [&](const Json& object, const std::string& term, const std::string& where) {
     if (const double bandwidth = described.rate(object, "bandwidth_bytes_per_s", where); bandwidth > 0)
-      machine.time_prices[term] = 1 / bandwidth;
+      machine.rates.time[term] = 1 / bandwidth;
     if (const double joules = described.rate(object, "j_per_byte", where); joules > 0)
-      machine.energy_prices[term] = joules;
+      machine.rates.energy[term] = joules;
   };
   std::size_t index = 0;
   for (const Json& cache : json.at("caches")) {
@@ -89,6 +89,7 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
       described.fail(where + "level", "is missing");
     CacheLevel level;
     level.name = cache.at("level").get<std::string>();
+    if (level.name == "L4") continue;  // the model's terms, and a row of /machine, end at L3
     if (std::find(level_names().begin(), level_names().end(), level.name) == level_names().end())
       described.fail(where + "level", "is '" + level.name + "', not L1, L2 or L3");
     level.capacity_bytes = described.whole(cache, "capacity_bytes", where, 1);
@@ -103,15 +104,32 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
   if (json.contains("memory") && json.at("memory").is_object())
     take_prices(json.at("memory"), "memory", "memory.");
   if (const double flops = described.rate(json, "flops_per_s", ""); flops > 0)
-    machine.time_prices["flop"] = 1 / flops;
+    machine.rates.time["flop"] = 1 / flops;
   if (const double joules = described.rate(json, "j_per_flop", ""); joules > 0)
-    machine.energy_prices["flop"] = joules;
+    machine.rates.energy["flop"] = joules;
   if (const double watts = described.rate(json, "idle_power_w", ""); watts > 0)
-    machine.energy_prices["static"] = watts;
+    machine.rates.energy["static"] = watts;
   if (json.contains("isas") && json.at("isas").is_array() && !json.at("isas").empty() &&
       json.at("isas").front().is_string())
     machine.isa = json.at("isas").front().get<std::string>();
   return machine;
+}
+
+OtherMachine rates_of(const ProbeFindings& findings) {
+  OtherMachine rates;
+  const auto take = [](Prices& prices, const std::string& term, double price) {
+    if (price > 0) prices[term] = price;
+  };
+  for (const LevelFinding& level : findings.levels) {
+    take(rates.time, level.level, 1 / level.bandwidth_bytes_per_s.value);
+    if (findings.energy_above_idle) take(rates.energy, level.level, level.j_per_byte.value);
+  }
+  take(rates.time, "flop", 1 / findings.flops_per_s.value);
+  if (findings.energy_above_idle) {
+    take(rates.energy, "flop", findings.j_per_flop.value);
+    take(rates.energy, "static", findings.idle_power_w.value);
+  }
+  return rates;
 }
 
 nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy) {

@@ -6,23 +6,28 @@
 #include <string>
 
 #include "harness/model/model.h"
+#include "harness/model/probes.h"
 #include "kernels/hierarchy.h"
 
 namespace mlpwatt::model {
 
 struct DescribedMachine {
   Hierarchy hierarchy;
-  std::string isa;       ///< the best of "isas", "" when the file names none
-  Prices time_prices;    ///< s per byte, from bandwidth_bytes_per_s; per FLOP from flops_per_s (of one core)
-  Prices energy_prices;  ///< J per byte, from j_per_byte; per FLOP from j_per_flop; W from idle_power_w
+  std::string isa;  ///< the best of "isas", "" when the file names none
+  /// time: s per byte, from bandwidth_bytes_per_s; per FLOP from flops_per_s (of one core).
+  /// energy: J per byte, from j_per_byte; per FLOP from j_per_flop; W from idle_power_w.
+  OtherMachine rates;
 };
+
+/// The same rates of a machine that was probed.
+OtherMachine rates_of(const ProbeFindings& findings);
 
 /// Reads cores, memory_bytes and caches [{level, capacity_bytes, line_bytes, associativity,
 /// shared_by_cores}], and where given caches[].bandwidth_bytes_per_s (of one core), caches[].j_per_byte,
 /// memory {bandwidth_bytes_per_s, j_per_byte}, flops_per_s, j_per_flop, idle_power_w. The joules are above
 /// idle; with the idle power beside them, which takes the place of the static term, nothing is counted twice.
-/// Other keys are left alone. Errors: std::invalid_argument naming the file, the key and what is wrong with
-/// it.
+/// Other keys, and caches beyond L3, are left alone. Errors: std::invalid_argument naming the file, the key
+/// and what is wrong with it.
 DescribedMachine read_hierarchy_file(const std::string& path);
 
 /// The same keys of a machine that is here, its rates null: nothing is known of them yet.

@@ -72,6 +72,24 @@ void fit_machine(const std::vector<TrainingRun>& runs, const std::vector<std::si
     }
 }
 
+/// Of runs of several instruction sets those of the one with the most: a FLOP of another has another price.
+/// Says on `left_out` what became of the others.
+std::vector<std::size_t> of_one_isa(const std::vector<TrainingRun>& runs,
+                                    const std::vector<std::size_t>& rows,
+                                    std::vector<std::string>& left_out) {
+  std::map<std::string, std::vector<std::size_t>> by_isa;
+  for (const std::size_t i : rows) by_isa[runs[i].configuration.isa].push_back(i);
+  const auto most = std::max_element(by_isa.begin(), by_isa.end(), [](const auto& a, const auto& b) {
+    return a.second.size() < b.second.size();
+  });
+  for (const auto& [isa, some] : by_isa)
+    if (isa != most->first)
+      left_out.push_back(
+          fmt::format("{} run(s) of {}: {} of {} are fitted, and one instruction set at a time", some.size(),
+                      isa, most->second.size(), most->first));
+  return most->second;
+}
+
 template <typename Of>
 Row identity(const Table& table, const Of& of, const std::string& form) {
   Row row(table);
@@ -90,11 +108,13 @@ Fitting fit_all(const std::vector<TrainingRun>& runs, const BootstrapOptions& op
     if (!is_mlp_twin(runs[i].configuration.algorithm))
       machines[{runs[i].machine_row, runs[i].configuration.backend}].push_back(i);
   Fitting fitting;
-  for (const auto& [where, rows] : machines)
+  for (const auto& [where, all] : machines) {
+    const std::vector<std::size_t> rows = of_one_isa(runs, all, fitting.left_out);
     for (const Target target : all_targets())
       if (std::any_of(rows.begin(), rows.end(),
                       [&](std::size_t i) { return target_value(runs[i], target) > 0; }))
         fit_machine(runs, rows, where.first, where.second, target, options, fitting);
+  }
   return fitting;
 }
 
@@ -155,6 +175,7 @@ Model::Model(const Contents& contents, const std::string& path, const std::strin
   for (const Row& row : rows) modelled.insert(row.integer("machine_row"));
   for (const std::int64_t at : modelled) {
     const Row& row = contents.rows(machine_table()).at(static_cast<std::size_t>(at));
+    machine_rows_.push_back(at);
     machines_.push_back(fmt::format("{} ({}, {})", at, row.text("host"), row.text("processor")));
     if (machine == std::to_string(at) || machine == row.text("host")) meant.insert(at);
   }
@@ -176,6 +197,7 @@ Model::Model(const Contents& contents, const std::string& path, const std::strin
     // what is collinear has its cost in the terms it cannot be told from
     fitted.values[row.text("term")] = std::isnan(value) ? 0 : value;
     if (row.text("state") == to_string(Identified::kEmpty)) fitted.untouched.insert(row.text("term"));
+    if (row.text("state") == to_string(Identified::kCollinear)) fitted.inseparable.insert(row.text("term"));
   }
   for (const Row& row : contents.rows(model_tests_table())) {
     if (row.integer("machine_row") != machine_row_ || std::isnan(row.real("sd_ratio"))) continue;
@@ -213,8 +235,19 @@ std::string Model::best_form(const std::string& backend, const std::string& algo
   return best;
 }
 
+double Model::fitted_price(const std::string& backend, const std::string& algorithm, Target target,
+                           const std::string& term) const {
+  const auto fitted =
+      coefficients_.find(key(backend, algorithm, target, best_form(backend, algorithm, target)));
+  if (fitted == coefficients_.end() || fitted->second.untouched.contains(term) ||
+      fitted->second.inseparable.contains(term))
+    return kAbsent;
+  const auto found = fitted->second.values.find(term);
+  return found == fitted->second.values.end() ? kAbsent : found->second;
+}
+
 Estimate Model::predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,
-                        const Prices& prices) const {
+                        const OtherMachine* other) const {
   const std::string name = best_form(configuration.backend, configuration.algorithm, target);
   if (name.empty())
     throw std::invalid_argument(fmt::format(
@@ -228,13 +261,15 @@ Estimate Model::predict(const Configuration& configuration, const Hierarchy& hie
   const Form& chosen = form(name);
   const Coefficients& fitted =
       coefficients_.at(key(configuration.backend, configuration.algorithm, target, name));
+  const Prices none;
+  const Prices& prices = other == nullptr ? none : target == Target::kTime ? other->time : other->energy;
   const auto price_of = [&](const std::string& term) {
     if (const auto given = prices.find(term); given != prices.end()) return given->second;
     const auto found = fitted.values.find(term);
     return found == fitted.values.end() ? 0.0 : found->second;
   };
   if (target != Target::kTime && price_of("static") > 0)
-    run.step_s = predict(configuration, hierarchy, Target::kTime).value;
+    run.step_s = predict(configuration, hierarchy, Target::kTime, other).value;
   const Eigen::VectorXd amounts = chosen.row(run, target);
   if (amounts.size() == 0)
     throw std::invalid_argument("algorithm '" + configuration.algorithm + "' has no traffic model");
@@ -244,10 +279,12 @@ Estimate Model::predict(const Configuration& configuration, const Hierarchy& hie
   const std::vector<Term> terms = terms_of(chosen, target);
   for (std::size_t j = 0; j < terms.size(); ++j) {
     const double amount = amounts(static_cast<Eigen::Index>(j)), price = price_of(terms[j].name);
-    estimate.shares.push_back({terms[j].name, amount, price, amount * price});
+    estimate.shares.push_back({terms[j].name, amount, price, unit_of(terms[j], target), amount * price});
     estimate.value += amount * price;
-    if (amount > 0 && fitted.untouched.contains(terms[j].name) && !prices.contains(terms[j].name))
-      estimate.unpriced.push_back(terms[j].name);
+    if (amount <= 0 || prices.contains(terms[j].name)) continue;
+    if (fitted.untouched.contains(terms[j].name)) estimate.unpriced.push_back(terms[j].name);
+    if (other != nullptr && fitted.inseparable.contains(terms[j].name))
+      estimate.inseparable.push_back(terms[j].name);
   }
   if (const auto quality = quality_.find(key(configuration.backend, "", target, name));
       quality != quality_.end()) {

@@ -44,8 +44,9 @@ std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
 struct Share {
   std::string term;
   double amount = 0;  ///< of steps, layers, FLOPs, bytes ...
-  double price = 0;   ///< of one, in s or J
-  double cost = 0;    ///< amount * price
+  double price = 0;   ///< of one
+  std::string unit;   ///< of the price: "s/byte", "J/layer", "W"
+  double cost = 0;    ///< amount * price, in s or J
 };
 
 struct Estimate {
@@ -55,10 +56,18 @@ struct Estimate {
   std::vector<Share> shares;
   /// Terms this step has something of and no run of the file had: they cost something and count as nothing.
   std::vector<std::string> unpriced;
+  /// Of a machine that is not here: terms that the fit could not tell from others, whose price is in theirs.
+  /// What moves between them there is not priced.
+  std::vector<std::string> inseparable;
 };
 
-/// What a machine that is not here does differently: prices that replace the fitted ones, by term.
+/// Prices by term that replace the fitted ones.
 using Prices = std::map<std::string, double>;
+
+/// What a machine that is not here does differently. Energy's static term is paid for seconds of its own.
+struct OtherMachine {
+  Prices time, energy;
+};
 
 /// Predictions from the /model rows of one file.
 class Model {
@@ -71,25 +80,32 @@ class Model {
   /// Targets that can be predicted for this algorithm, energy first.
   std::vector<Target> targets(const std::string& backend, const std::string& algorithm) const;
   std::vector<std::string> algorithms(const std::string& backend) const;
-  /// @param configuration, hierarchy what runs where; prices override fitted coefficients
+  /// @param configuration, hierarchy what runs where; other: the hierarchy is of a machine that is not here
   /// Energy needs the time as well: its static term is price times the predicted time.
   /// Errors: std::invalid_argument when nothing was fitted for the algorithm (names those that were).
   Estimate predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,
-                   const Prices& prices = {}) const;
+                   const OtherMachine* other = nullptr) const;
+  /// Of a term for this algorithm; NaN where it was not fitted, or not told from others.
+  double fitted_price(const std::string& backend, const std::string& algorithm, Target target,
+                      const std::string& term) const;
   std::int64_t machine_row() const { return machine_row_; }
+  /// Rows of /machine with a model, as machines() has them.
+  const std::vector<std::int64_t>& machine_rows() const { return machine_rows_; }
   /// "0 (host, processor), 2 (...)": every machine of the file with a model.
   const std::vector<std::string>& machines() const { return machines_; }
 
  private:
   struct Coefficients {
     std::map<std::string, double> values;
-    std::set<std::string> untouched;  ///< terms that no run, or hardly any, has something of
+    std::set<std::string> untouched;    ///< terms that no run, or hardly any, has something of
+    std::set<std::string> inseparable;  ///< terms that could not be told from others
   };
   /// The form that predicts best unseen, of those that need no run.
   std::string best_form(const std::string& backend, const std::string& algorithm, Target target) const;
 
   std::int64_t machine_row_ = 0;
   std::vector<std::string> machines_;
+  std::vector<std::int64_t> machine_rows_;
   std::map<std::string, Coefficients> coefficients_;  ///< by backend|algorithm|target|form
   struct Quality {
     double sd = 0, ratio_low95 = 1, ratio_high95 = 1;

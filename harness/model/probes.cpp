@@ -53,16 +53,42 @@ struct Probes {
   std::vector<Probe> read, chase, local, fma;
 };
 
+/// The probes of a file that ran, of one machine's processor (a GPU's are of another hierarchy).
+struct ProbeRows {
+  std::int64_t machine_row = 0;
+  std::vector<const Row*> rows;
+};
+
+/// @param machine_row as find_hierarchy's
+ProbeRows probe_rows(const Contents& contents, std::int64_t machine_row) {
+  ProbeRows found{machine_row, {}};
+  const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
+  bool memory = false;
+  for (const Row& row : contents.rows(runs_table())) {
+    const std::string& family = row.text("family");
+    const bool of_memory = family == "cpu/stream" || family == "cpu/chase";
+    if (row.text("status") != "ok" || (!of_memory && family != "cpu/fma")) continue;
+    const std::int64_t machine = same.at(static_cast<std::size_t>(row.integer("machine_row")));
+    if (found.machine_row < 0 && of_memory) {
+      found.machine_row = machine;  // the arithmetic before it may be another's
+      std::erase_if(found.rows, [&](const Row* earlier) {
+        return same.at(static_cast<std::size_t>(earlier->integer("machine_row"))) != machine;
+      });
+    }
+    if (found.machine_row >= 0 && machine != found.machine_row) continue;
+    memory |= of_memory;
+    found.rows.push_back(&row);
+  }
+  if (!memory) found.rows.clear();
+  return found;
+}
+
 /// @param energy column of the joules, of this provenance; "" = none
-Probes collect(const Contents& contents, std::int64_t machine_row, const std::string& energy,
+Probes collect(const std::vector<const Row*>& rows, const std::string& energy,
                const std::string& provenance) {
   Probes probes;
-  const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
-  const auto machine_of = [&](const Row& row) {
-    return same.at(static_cast<std::size_t>(row.integer("machine_row")));
-  };
-  for (const Row& row : contents.rows(runs_table())) {
-    if (row.text("status") != "ok" || machine_of(row) != machine_row) continue;
+  for (const Row* one_row : rows) {
+    const Row& row = *one_row;
     const bool arithmetic = row.text("family") == "cpu/fma";
     // Registers are each core's own: a team's rate is its members' sum. Caches are shared: one thread only.
     if (row.integer("threads") != 1 && !arithmetic) continue;
@@ -305,30 +331,25 @@ std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count) {
   return steps;
 }
 
-ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) {
+ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row) {
   ProbeFindings findings;
-  const std::vector<Row>& runs = contents.rows(runs_table());
-  const auto first = std::find_if(runs.begin(), runs.end(), [](const Row& row) {
-    return row.text("status") == "ok" &&
-           (row.text("family") == "cpu/stream" || row.text("family") == "cpu/chase");
-  });
-  if (first == runs.end())
+  const ProbeRows found = probe_rows(contents, machine_row);
+  if (found.rows.empty())
     throw std::invalid_argument(path +
                                 ": holds no memory probes; record them with: mlpwatt run --suite --filter "
                                 "'^cpu/(fma|stream|chase)/' --out " +
                                 path);
-  findings.machine_row = same_machines(contents.rows(machine_table()))
-                             .at(static_cast<std::size_t>(first->integer("machine_row")));
+  findings.machine_row = found.machine_row;
   std::string energy;
   for (const std::string provenance : {"measured", "modelled"})
     for (const bool above_idle : {true, false}) {
       const std::string column = (above_idle ? "step_energy_above_idle_j_" : "step_energy_j_") + provenance;
       if (!energy.empty() || !runs_table().has(column)) continue;
-      if (std::any_of(runs.begin(), runs.end(),
-                      [&](const Row& row) { return unflagged_real(row, column) > 0; }))
+      if (std::any_of(found.rows.begin(), found.rows.end(),
+                      [&](const Row* row) { return unflagged_real(*row, column) > 0; }))
         energy = column, findings.energy_provenance = provenance, findings.energy_above_idle = above_idle;
     }
-  const Probes probes = collect(contents, findings.machine_row, energy, findings.energy_provenance);
+  const Probes probes = collect(found.rows, energy, findings.energy_provenance);
   const Hierarchy hierarchy =
       hierarchy_of(contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row)));
   const int caches = static_cast<int>(hierarchy.levels.size());
@@ -352,17 +373,28 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path) 
     const bool cache = i < caches;
     level.level = cache ? hierarchy.levels[i].name : "memory";
     level.capacity_bytes = cache ? static_cast<double>(hierarchy.levels[i].capacity_bytes) : kNothing;
-    const double high = cache ? 0.75 * level.capacity_bytes : std::numeric_limits<double>::infinity();
-    level.bandwidth_bytes_per_s = inside(probes.read, below, high, bandwidth);
-    level.latency_s = inside(probes.chase, below, high, latency);
-    level.j_per_byte = inside(probes.read, below, high, joules);
-    below = 1.5 * level.capacity_bytes;
     if (cache) {
       if (latency_step[i] >= 0) level.by_latency = {by_latency[latency_step[i]]};
       if (bandwidth_step[i] >= 0) level.by_bandwidth = {by_bandwidth[bandwidth_step[i]]};
       if (local_step[i] >= 0) level.by_local_latency = {by_local_latency[local_step[i]]};
       judge(level, latencies, costs_of_bytes);
     }
+    // Sizes well inside the level: below its capacity, and below where it was found to end (a virtual machine
+    // has a part of an L3). Between that and hwloc's capacity nothing belongs to any level.
+    const auto inside_of = [&](const std::vector<Step>& steps) {
+      if (!cache) return std::numeric_limits<double>::infinity();
+      return 0.75 * std::min(level.capacity_bytes,
+                             steps.empty() ? level.capacity_bytes : steps[0].last_before_bytes);
+    };
+    const double by_bytes = inside_of(level.by_bandwidth);
+    level.bandwidth_bytes_per_s = inside(probes.read, below, by_bytes, bandwidth);
+    level.latency_s = inside(probes.chase, below, inside_of(level.by_latency), latency);
+    level.j_per_byte = inside(probes.read, below, by_bytes, joules);
+    const auto after = [](const std::vector<Step>& steps) {
+      return steps.empty() ? 0 : steps[0].first_after_bytes;
+    };
+    if (cache)
+      below = 1.5 * std::max({level.capacity_bytes, after(level.by_latency), after(level.by_bandwidth)});
     findings.levels.push_back(std::move(level));
   }
   std::vector<double> rates, costs, idle;

@@ -56,8 +56,9 @@ struct ProbeFindings {
   Interval idle_power_w;  ///< of the runs those joules are of
 };
 
-/// Of the first machine in the file that has probes.
+/// @param machine_row the first row of /machine of the machine meant; -1 = the first that has probes
 /// Errors: std::invalid_argument when there are none (names the command that records them).
-ProbeFindings find_hierarchy(const Contents& contents, const std::string& path);
+ProbeFindings find_hierarchy(const Contents& contents, const std::string& path,
+                             std::int64_t machine_row = -1);
 
 }  // namespace mlpwatt::model

@@ -7,6 +7,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "cpu/mlp/engine.h"
@@ -45,20 +46,40 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     const std::string& isas = fitted.text("isas");
     options_.isa = isas.substr(0, isas.find(' '));
   }
-  const std::vector<std::int64_t> same = same_machines(contents_.rows(machine_table()));
-  for (const Row& run : contents_.rows(runs_table())) {
-    if (run.text("backend") != "cpu" || !is_training_step(run) ||
-        same.at(static_cast<std::size_t>(run.integer("machine_row"))) != model_->machine_row())
+  const std::vector<Row>& runs = contents_.rows(runs_table());
+  for (const Row& prediction : contents_.rows(model_predictions_table())) {  // has every run that was fitted
+    if (prediction.integer("machine_row") != model_->machine_row() || prediction.text("backend") != "cpu")
       continue;
-    const int batch = batch_of(run);
-    least_batch_ = largest_batch_ == 0 ? batch : std::min(least_batch_, batch);
-    largest_batch_ = std::max(largest_batch_, batch);
+    const Row& run = runs.at(static_cast<std::size_t>(prediction.integer("run_row")));
+    batches_.insert(batch_of(run));
+    if (run.integer("threads") > 0) threads_.insert(static_cast<int>(run.integer("threads")));
+    isas_.insert(run.text("isa"));
+  }
+  if (!options.hierarchy_file.empty()) {
+    try {
+      probed_ = rates_of(find_hierarchy(contents_, options.model_file, model_->machine_row()));
+    } catch (const std::invalid_argument&) {  // no probes in the file: basis() says so
+    }
   }
 }
 
-std::string Question::fitted_batches() const {
-  return least_batch_ == largest_batch_ ? fmt::format("batches of {}", least_batch_)
-                                        : fmt::format("batches of {} to {}", least_batch_, largest_batch_);
+bool Question::extrapolates(const Configuration& c) const {
+  const auto outside = [](const std::set<int>& seen, int value) {
+    return !seen.empty() && (value < *seen.begin() || value > *seen.rbegin());
+  };
+  return outside(batches_, c.batch) || outside(threads_, c.threads) ||
+         (!isas_.empty() && !isas_.contains(c.isa));
+}
+
+std::string Question::fitted_runs() const {
+  const auto range = [](const std::set<int>& seen) {
+    if (seen.empty()) return std::string("unknown");
+    return *seen.begin() == *seen.rbegin() ? fmt::format("{}", *seen.begin())
+                                           : fmt::format("{} to {}", *seen.begin(), *seen.rbegin());
+  };
+  const bool one = !threads_.empty() && *threads_.rbegin() == 1;
+  return fmt::format("batches of {}, {} thread{}, {}", range(batches_), range(threads_), one ? "" : "s",
+                     fmt::join(isas_, ", "));
 }
 
 Configuration Question::configuration(const std::string& dataset, const std::string& shape, std::int64_t size,
@@ -86,9 +107,29 @@ Configuration Question::configuration(const std::string& dataset, const std::str
   return c;
 }
 
+// A rate is no price: most of a byte's seconds pass while something else is computed, and the fit charges
+// what is left. Where the file's own probes tell the fitted machine's rate, the fitted price changes as the
+// rates do; one that was wholly hidden (0) grows by what the other machine takes longer.
+OtherMachine Question::other_machine(const std::string& algorithm, Target target) const {
+  OtherMachine other = machine_.rates;
+  if (!probed_) return other;
+  const auto adjust = [&](Prices& prices, const Prices& probed, Target target) {
+    for (auto& [term, price] : prices) {
+      const auto here = probed.find(term);
+      const double fitted = model_->fitted_price("cpu", algorithm, target, term);
+      if (here == probed.end() || std::isnan(fitted)) continue;
+      price = fitted > 0 ? fitted * price / here->second : std::max(0.0, price - here->second);
+    }
+  };
+  adjust(other.time, probed_->time, Target::kTime);
+  if (target != Target::kTime) adjust(other.energy, probed_->energy, target);
+  return other;
+}
+
 Estimate Question::estimate(const Configuration& configuration, Target target) const {
-  return model_->predict(configuration, machine_.hierarchy, target,
-                         target == Target::kTime ? machine_.time_prices : machine_.energy_prices);
+  if (options_.hierarchy_file.empty()) return model_->predict(configuration, machine_.hierarchy, target);
+  const OtherMachine other = other_machine(configuration.algorithm, target);
+  return model_->predict(configuration, machine_.hierarchy, target, &other);
 }
 
 Target Question::best_target(const std::string& algorithm) const {
@@ -109,8 +150,12 @@ std::string Question::basis() const {
     for (const auto& [term, price] : prices) list += (list.empty() ? "" : ", ") + term;
     return list.empty() ? std::string("none") : list;
   };
-  return text + fmt::format("; prices from that file: time {}, energy {}; the others as fitted",
-                            names(machine_.time_prices), names(machine_.energy_prices));
+  return text +
+         fmt::format("; rates from that file: time {}, energy {}, {}; the others as fitted",
+                     names(machine_.rates.time), names(machine_.rates.energy),
+                     probed_ ? "fitted prices changed as the rates differ from this file's probes"
+                             : "taken for prices: this file has no probes of the fitted machine to compare "
+                               "them with (mlpwatt run --suite --filter '^cpu/(fma|stream|chase)/')");
 }
 
 double rows_per_step(const Configuration& c) {

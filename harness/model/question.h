@@ -3,6 +3,8 @@
 // network into a configuration of it.
 
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,21 +41,28 @@ class Question {
   const Model& model() const { return *model_; }
   const Contents& contents() const { return contents_; }
   const Hierarchy& hierarchy() const { return machine_.hierarchy; }
-  /// No training run of the file has a batch as small, or as large: the terms' prices were not seen there.
-  bool extrapolates(int batch) const {
-    return largest_batch_ > 0 && (batch < least_batch_ || batch > largest_batch_);
-  }
-  /// "batches of 256" or "batches of 64 to 256": what the runs had.
-  std::string fitted_batches() const;
+  /// No fitted run has a batch as small or as large, as few or as many threads, or that instruction set: the
+  /// terms' prices were not seen there.
+  bool extrapolates(const Configuration& configuration) const;
+  /// "batches of 64 to 256, 1 thread, avx512": what the fitted runs had.
+  std::string fitted_runs() const;
+  /// Batches that fitted runs had, ascending.
+  std::vector<int> batches() const { return {batches_.begin(), batches_.end()}; }
   /// One line: what the answer rests on.
   std::string basis() const;
 
  private:
+  /// What the machine asked about does differently, for a prediction of this target.
+  OtherMachine other_machine(const std::string& algorithm, Target target) const;
+
   QuestionOptions options_;
   Contents contents_;
   std::unique_ptr<Model> model_;
   DescribedMachine machine_;
-  int least_batch_ = 0, largest_batch_ = 0;  ///< of the machine's training runs in the file
+  /// Of the file's own probes of the fitted machine, when another machine is asked about.
+  std::optional<OtherMachine> probed_;
+  std::set<int> batches_, threads_;  ///< of the fitted runs
+  std::set<std::string> isas_;
 };
 
 /// Training rows of an average step of the dataset: to get from steps to data.

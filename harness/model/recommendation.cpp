@@ -92,6 +92,17 @@ const std::vector<int>& default_batches() {
   return batches;
 }
 
+Candidate make_candidate(const Question& question, const Configuration& c, Target target) {
+  Candidate one{c, question.estimate(c, target), step_work(c, question.hierarchy())};
+  const double rows = rows_per_step(c);
+  one.per_datum = one.estimate.value / rows;
+  one.per_datum_low95 = one.estimate.low95 / rows;
+  one.per_datum_high95 = one.estimate.high95 / rows;
+  one.s_per_datum =
+      target == Target::kTime ? one.per_datum : question.estimate(c, Target::kTime).value / rows;
+  return one;
+}
+
 std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
   const DatasetInfo& info = dataset_info(wish.dataset);
   const std::vector<int> batches = distinct_batches(wish.batches.empty() ? default_batches() : wish.batches,
@@ -124,14 +135,7 @@ std::vector<Candidate> recommend(const Question& question, const Wish& wish) {
   const Target target = targets.contains(Target::kEnergyMeasured)   ? Target::kEnergyMeasured
                         : targets.contains(Target::kEnergyModelled) ? Target::kEnergyModelled
                                                                     : Target::kTime;
-  for (const Configuration& c : configurations) {
-    Candidate one{c, question.estimate(c, target), step_work(c, question.hierarchy())};
-    const double rows = rows_per_step(c);
-    one.per_datum = one.estimate.value / rows;
-    one.per_datum_low95 = one.estimate.low95 / rows;
-    one.per_datum_high95 = one.estimate.high95 / rows;
-    candidates.push_back(std::move(one));
-  }
+  for (const Configuration& c : configurations) candidates.push_back(make_candidate(question, c, target));
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::pair(!a.estimate.unpriced.empty(), a.per_datum) <
            std::pair(!b.estimate.unpriced.empty(), b.per_datum);

@@ -25,7 +25,11 @@ struct Candidate {
   Estimate estimate;  ///< per step
   StepWork work;
   double per_datum = 0, per_datum_low95 = 0, per_datum_high95 = 0;
+  double s_per_datum = 0;  ///< predicted as well where joules are: what is left to measure without a meter
 };
+
+/// Errors: as Question::estimate.
+Candidate make_candidate(const Question& question, const Configuration& configuration, Target target);
 
 /// Cheapest first, all by the same target; those with terms that nobody has priced (Estimate::unpriced) last,
 /// for they would win by what is not known.

@@ -50,8 +50,10 @@ double optional(std::int64_t value) {
   return value == kAbsentInteger ? std::nan("") : static_cast<double>(value);
 }
 
-/// /machine has the processor's caches only; where a device's run had its working sets, its row knows.
+/// /machine has the processor's caches only; where a device's run had its working sets, its row knows (and
+/// where it does not, they stay where /machine's caches would have them).
 void place_as_recorded(TrainingRun& run, const Row& row) {
+  if (row.text("working_set_f_level").empty()) return;
   Placement& placement = run.work.placement;
   for (const auto& [level, letter] : {std::pair{&placement.inter_layer, "l"},
                                       {&placement.forward_pass, "f"},
@@ -67,6 +69,13 @@ void read_counters(TrainingRun& run, const Row& row, double line_bytes) {
       const std::string column = name + "_" + provenance;
       return runs_table().has(column) ? row.real(column) : std::nan("");
     };
+    if (run.configuration.backend != "cpu") {  // a device counts the bytes themselves, and has no third level
+      const double first = count("l1_bytes"), second = count("l2_bytes"), far = count("dram_bytes");
+      if (std::isnan(second) || std::isnan(far)) continue;
+      run.counter_bytes[provenance] = {std::isnan(first) ? 0 : std::max(0.0, first - second),
+                                       std::max(0.0, second - far), 0, far};
+      continue;
+    }
     const double l1 = count("l1_miss"), l2 = count("l2_miss"), l3 = count("l3_miss");
     if (std::isnan(l1) || std::isnan(l3)) continue;
     // Without a count of the second level its share stays with the third.

@@ -97,6 +97,7 @@ nlohmann::ordered_json verification_json(const Verification& v) {
           {"saving_low95", v.saving_low95},
           {"saving_high95", v.saving_high95},
           {"predicted_saving", v.predicted_saving},
+          {"decides", v.decides()},
           {"winner_is_cheaper", v.holds()}};
 }
 
@@ -125,14 +126,14 @@ Verification verify(const Candidate& top, const Candidate& median, const VerifyO
     const auto has = [&](const TrainingRun& run) { return target_value(run, target) > 0; };
     return std::all_of(tops.begin(), tops.end(), has) && std::all_of(medians.begin(), medians.end(), has);
   };
-  // joules where a meter looked on and joules were predicted: the saving is of one kind
+  // joules where a meter looked on and joules were predicted, else seconds against predicted seconds
   const bool joules = top.estimate.target != Target::kTime && all_have(Target::kEnergyMeasured);
   v.target = joules ? Target::kEnergyMeasured : Target::kTime;
   for (std::size_t i = 0; i < tops.size(); ++i) {
     v.top.push_back(target_value(tops[i], v.target) / rows_per_step(top.configuration));
     v.median.push_back(target_value(medians[i], v.target) / rows_per_step(median.configuration));
   }
-  v.predicted_saving = 1 - top.per_datum / median.per_datum;
+  v.predicted_saving = 1 - (joules ? top.per_datum / median.per_datum : top.s_per_datum / median.s_per_datum);
   summarise_pairs(v);
   return v;
 }

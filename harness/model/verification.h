@@ -31,8 +31,10 @@ struct Verification {
   std::vector<double> top, median;  ///< per datum, window by window; neighbours ran one after the other
   double top_per_datum = 0, median_per_datum = 0;          ///< medians
   double saving = 0, saving_low95 = 0, saving_high95 = 0;  ///< 1 - top / median pick; bootstrap over pairs
-  double predicted_saving = 0;
+  double predicted_saving = 0;  ///< of what was measured: joules, or seconds where no meter looked on
   bool holds() const { return saving_low95 > 0; }
+  /// False: what is cheaper in joules is predicted to take longer, and only seconds could be measured.
+  bool decides() const { return predicted_saving > 0; }
 };
 
 /// Errors: std::runtime_error when one of the two fails to run, with its reason.

@@ -55,7 +55,7 @@ std::vector<Column> identity_columns() {
       {"status", T, "", "status",
        "ok; failed (the check found a wrong result); error (the kernel said "
        "why it cannot run); unavailable (it cannot run on this machine)."},
-      {"reason", T, "", "reason", "Why status is not ok."},
+      {"reason", T, "", "reason", "Why status is not ok; of an ok row why it has no floor."},
       {"quality", T, "", "quality flags",
        "ok, or space-separated flags: not_steady (the step time still "
        "drifted when the warm-up ended), few_blocks (fewer than 10), wide_interval (the longest window "
@@ -203,7 +203,10 @@ std::vector<Column> cost_columns() {
        "(compulsory reads + writes) / step_s.", "measured"},
       {"floor_s", R, "s", "least time per step",
        "What the machine's measured peaks allow at best; absent while they are unknown.", "modelled"},
-      {"floor_ratio", R, "1", "time over its floor", "step_s / floor_s.", "modelled"},
+      {"floor_ratio", R, "1", "time over its floor",
+       "step_s / floor_s. Of run and train the floor of the row's own threads; of compare-peers that of all "
+       "threads everybody might use.",
+       "modelled"},
   };
 }
 

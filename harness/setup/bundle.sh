@@ -18,11 +18,16 @@ done | sort -u > "$bundle/libraries.txt"
 if grep -q 'not found' "$bundle/libraries.txt"; then
   echo "make bundle: a shared library of the programs is missing here: $(grep 'not found' "$bundle/libraries.txt")" >&2; exit 1
 fi
-# opened at run time where they are found: the counters of a CUDA toolkit
-for optional in libcupti.so.13 libnvperf_host.so libnvperf_target.so; do
+# Opened at run time where they are found; large, so they come along when asked for: BUNDLE_CUPTI=1 the counters of a CUDA
+# toolkit, BUNDLE_CUBLAS=1 what compare-cublas compares with.
+optional="${BUNDLE_CUPTI:+libcupti.so.13 libnvperf_host.so libnvperf_target.so} ${BUNDLE_CUBLAS:+libcublas.so.13 libcublasLt.so.13}"
+for library in $optional; do
+  found=
   for folder in "${CUDA_HOME:-/usr/local/cuda}/lib64" "${CUDA_HOME:-/usr/local/cuda}/extras/CUPTI/lib64"; do
-    [ ! -e "$folder/$optional" ] || { [ -z "${BUNDLE_CUPTI:-}" ] || echo "$folder/$optional" >> "$bundle/libraries.txt"; break; }
+    [ -n "$found" ] || [ ! -e "$folder/$library" ] || found=$folder/$library
   done
+  [ -n "$found" ] || { echo "make bundle: no $library in CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}; leave its BUNDLE_ switch off, or name the toolkit that has it" >&2; exit 1; }
+  echo "$found" >> "$bundle/libraries.txt"
 done
 xargs -I{} cp -L {} "$bundle/lib/" < "$bundle/libraries.txt"
 # The C library stands apart: it is only used where the machine's own is older than the programs.

@@ -377,6 +377,7 @@ class CuptiSource final : public CounterSource {
     config.ranges_per_pass = 1;
     config.nesting_levels = 1;
     config.least_nesting_level = 1;
+    config.target_nesting_level = 1;
     check(library_->range_config(&config), "configuring the profiler");
     auto start = cupti_params<CuptiRangeCall>();
     start.profiler = profiler_;

@@ -68,8 +68,9 @@ def draw_machine(axes, results, tables, machine):
 
 
 def worst_width(rate, lanes, what):
+    # the nearest multiple of the vector: 17 beside 16, 31 beside 32
     beside = [(rate[w] / rate[whole], int(w)) for w in rate
-              for whole in (max(1, w // lanes) * lanes,) if whole in rate]
+              for whole in (max(1, np.ceil(w / lanes - 0.5)) * lanes,) if whole in rate]
     if not beside:
         return []
     worst, at = min(beside)

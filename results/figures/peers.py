@@ -23,7 +23,10 @@ ORDER = 95
 TITLE = "Ours beside the libraries people use"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 BANDS = ((0, 2**12, "to $2^{12}$ parameters"), (2**12, 2**16, "to $2^{16}$"), (2**16, 2**20 - 1, "below $2^{20}$"),
-         (2**20 - 1, np.inf, "from $2^{20}$"))
+         (2**20 - 1, np.inf, "from $2^{20}$"))  # of the size asked for, as the program's table has them
+
+
+COLUMNS = ("parameters", "size", "depth", "ratio_to_ours", "ratio_low95", "ratio_high95")
 
 
 class Runs:
@@ -74,17 +77,34 @@ def best_peer(runs, peers):
 
 def draw(results):
     runs = results.runs
-    points = []
+    groups = {}  # by device and threads: one core's ratios are none of all cores'
     for ours, peers, threads in comparisons(runs):
         name = best_peer(runs, peers)
         if name is None or not runs.text("dataset")[ours]:
             continue
         row = peers[name]
-        points.append([runs.number(c)[row] for c in ("parameters", "depth", "ratio_to_ours", "ratio_low95", "ratio_high95")])
-    if not points:
+        device = runs.text("backend")[ours]
+        key = (device, threads if device == "cpu" else 0)
+        groups.setdefault(key, []).append([runs.number(c)[row] for c in COLUMNS] + [runs.text("host")[ours]])
+    if not groups:
         raise NotHere("No comparison of training steps in these files; make compare-quick records one.")
-    parameters, depth, ratio, low, high = np.array(points, float).T
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), sharey=True, constrained_layout=True)
+    figure, grid = plt.subplots(len(groups), 2, figsize=(10.4, 4.2 * len(groups)), sharey=True, constrained_layout=True,
+                                squeeze=False)
+    texts = []
+    for (left, right), ((device, threads), points) in zip(grid, sorted(groups.items())):
+        what = device if device != "cpu" else f"{threads:.0f} thread{'s' if threads != 1 else ''}"
+        hosts = {point.pop() for point in points}
+        left.set_title(what, fontsize=10, loc="left")
+        mean = draw_group(left, right, np.array(points, float).T)
+        together = f" on {len(hosts)} machines together" if len(hosts) > 1 else ""
+        texts.append(f"{what}: {len(points)} networks{together}, geometric mean {mean:.2f}")
+    return figure, ("; ".join(texts) + "; the best peer of each point, in turns with ours. "
+                    "Bars: 95 % bootstrap intervals. Below the dashed line the peer is quicker."), "measured"
+
+
+def draw_group(left, right, columns):
+    """The points of one device and number of threads. @return the geometric mean of their ratios"""
+    parameters, size, depth, ratio, low, high = columns
 
     def scatter(axes, x, groups):
         for index, (some, label) in enumerate(groups):
@@ -104,13 +124,9 @@ def draw(results):
     left.set_ylabel("best peer's time over ours")
     # points of one depth lie side by side, by size
     shifted = depth * (1 + 0.02 * (np.argsort(np.argsort(parameters)) / len(parameters) - 0.5))
-    scatter(right, shifted, [((parameters > least) & (parameters <= most), label) for least, most, label in BANDS])
+    scatter(right, shifted, [((size > least) & (size <= most), label) for least, most, label in BANDS])
     right.set_xlabel("depth")
-    mean = np.exp(np.mean(np.log(ratio)))
-    hosts = len({runs.text("host")[ours] for ours, _, _ in comparisons(runs)})
-    together = f" on {hosts} machines together" if hosts > 1 else ""
-    return figure, (f"{len(points)} networks{together}, geometric mean {mean:.2f}; the best peer of each point, in turns with ours. "
-                    "Bars: 95 % bootstrap intervals. Below the dashed line the peer is quicker."), "measured"
+    return np.exp(np.mean(np.log(ratio)))
 
 
 def main(argv):

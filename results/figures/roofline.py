@@ -64,13 +64,15 @@ def kernels_of(results):
     return ok.where(~probe & (ok.text("backend") == "cpu") & (ok.number("flops") > 0))
 
 
-def draw_roof(axes, results, kernels, row, threads, lines, peak):
-    """@return the runs that stand inside the axes"""
+def draw_roof(axes, results, kernels, fewer, row, threads, lines, peak):
+    """@param fewer the threads of the roof before: runs on more than those, up to this roof's, stand here
+    @return the runs that stand inside the axes"""
     x = np.geomspace(*INTENSITIES, 200)
     for index, (level, bandwidth) in enumerate(lines):
         axes.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=style.COLOURS[index % 6], linewidth=1.5,
                   label=f"{level} {bandwidth / 1e9:.3g} GB/s")
-    work = kernels.where((results.machine_of(kernels) == row) & (kernels.number("threads") == threads))
+    on = kernels.number("threads")
+    work = kernels.where((results.machine_of(kernels) == row) & (on > fewer) & (on <= threads))
     moved = work.number("compulsory_read_bytes") + work.number("compulsory_write_bytes")
     intensity = work.number("flops") / np.where(moved > 0, moved, np.nan)
     families = work.text("family")
@@ -87,7 +89,9 @@ def draw_roof(axes, results, kernels, row, threads, lines, peak):
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("FLOPs per compulsory byte")
     axes.set_ylabel("GFLOP/s")
-    axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.4g} GFLOP/s", fontsize=10, loc="left")
+    least = np.nanmin(work.number("threads"), initial=threads)
+    axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.4g} GFLOP/s"
+                   + (f"; kernels on {least:.0f} to {threads}" if least < threads else ""), fontsize=10, loc="left")
     axes.legend(fontsize=8, loc="lower right")
     inside = (intensity >= INTENSITIES[0]) & (intensity <= INTENSITIES[1]) & (rate > 0) & (rate <= peak / 1e9 * 1.4)
     return int(np.count_nonzero(inside))
@@ -100,7 +104,8 @@ def draw(results):
                              height=style.HEIGHT * len(machines), squeeze=False)
     shown = 0
     for line, roofs in zip(grid, machines):
-        shown += sum(draw_roof(axes, results, kernels, *roof) for axes, roof in zip(line, roofs))
+        below = [0] + [roof[1] for roof in roofs[:-1]]
+        shown += sum(draw_roof(axes, results, kernels, fewer, *roof) for axes, fewer, roof in zip(line, below, roofs))
         for axes in line[len(roofs):]:
             axes.set_visible(False)
         if len(machines) > 1:
@@ -110,6 +115,7 @@ def draw(results):
     names = "; ".join(results.machine_name(roofs[0][0]) for roofs in machines)
     return figure, (f"{names}. Roofs: the fma probe (its rate per thread where it ran on another "
                     "number of them) and bandwidth of each level from the stream probe. A kernel above a level's roof is "
-                    f"served by a nearer level. {shown} runs of kernels stand under the roofs of their number of threads"
-                    + (f"; {left_out} are not shown: on other numbers of threads, on a machine without probes, without a "
+                    f"served by a nearer level. {shown} runs of kernels stand under the roofs of their number of threads (or "
+                    "the next one probed)"
+                    + (f"; {left_out} are not shown: on more threads, on a machine without probes, without a "
                        "count of bytes, or beyond the axes." if left_out else ", all there are.")), "measured"

@@ -13,6 +13,7 @@ def draw(results):
     if not len(runs):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
+    runs, datum, ways = results.cheapest_ways(runs, datum)
     rows = training_rows(runs)
     epoch = datum * rows
     figure, axes = style.new()
@@ -35,5 +36,5 @@ def draw(results):
     style.size_axis(axes, "training rows", "count")
     axes.set_ylabel(f"per epoch [{unit}]")
     axes.legend(fontsize=8)
-    return figure, ("; ".join(texts) + f".{note} The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
+    return figure, ("; ".join(texts) + f".{note}{ways} The study: 6.2 mJ (2.4 to 16.3) on its CPU nodes, "
                     "9.5 mJ (7.7 to 13.8) on its GPU nodes, with TensorFlow and whole-node meters."), provenance

@@ -13,6 +13,7 @@ def draw(results):
     if not len(runs):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
+    runs, datum, ways = results.cheapest_ways(runs, datum)
     figure, axes = style.new()
     slopes = []
     groups, note = results.groups(runs, datum)
@@ -27,5 +28,5 @@ def draw(results):
     style.size_axis(axes, "trainable parameters asked for", "count")
     axes.set_ylabel(f"per training datum [{unit}]")
     axes.legend()
-    return figure, "; ".join(slopes) + f".{note}" + (" The study: 2.1e-9 J (1.57 to 2.81) on CPU beyond 2^21 parameters, "
+    return figure, "; ".join(slopes) + f".{note}{ways}" + (" A datum is a training row; the study counts a last, partial batch as a whole one. The study: 2.1e-9 J (1.57 to 2.81) on CPU beyond 2^21 parameters, "
                                         "1.5e-9 J (1.37 to 1.66) on GPU beyond 2^20."), provenance

@@ -14,6 +14,7 @@ def draw(results):
     if not len(runs):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
+    runs, datum, ways = results.cheapest_ways(runs, datum)
     flops = runs.number("flops")
     groups, note = results.groups(runs, datum)
     figure, grid = style.new(columns=2, rows=2, height=7.2)
@@ -28,5 +29,5 @@ def draw(results):
         axes.set_ylabel(f"per training datum [{unit}]")
         style.capacities_of_groups(axes, results, groups, style.COLOURS)
     grid.flat[0].legend(fontsize=8)
-    return figure, (f"Dashed: capacity of one instance of each cache of a machine.{note} Where the curve bends upward as a set leaves a level, the "
+    return figure, (f"Dashed: capacity of one instance of each cache of a machine.{note}{ways} Where the curve bends upward as a set leaves a level, the "
                     "hierarchy shows; the study saw it for f and b."), provenance

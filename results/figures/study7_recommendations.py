@@ -13,6 +13,7 @@ def draw(results):
     if not len(runs):
         raise NotHere("No training run in these files; mlpwatt run --filter '^cpu/mlp_train/' records some.")
     datum, unit, provenance = cost_per_datum(runs)
+    runs, datum, ways = results.cheapest_ways(runs, datum)
     machine = results.machine_of(runs)
     backends = runs.text("backend")
     parts, note = results.groups(runs, datum)
@@ -57,5 +58,5 @@ def draw(results):
     left.set_ylabel("cheapest network below the median one [%]")
     style.size_axis(left, "trainable parameters asked for", "count")
     right.set_xlabel("times the cheapest of its dataset and size")
-    return figure, ("; ".join(texts) + f".{note} mlpwatt recommend ranks all shapes, depths and batch sizes and says which "
+    return figure, ("; ".join(texts) + f".{note}{ways} mlpwatt recommend ranks all shapes, depths and batch sizes and says which "
                     "working set sits where."), provenance

@@ -43,6 +43,7 @@ class TorchPeer:
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
         torch.set_float32_matmul_precision("highest")
+        torch.set_flush_denormal(True)  # as XLA and ours do: a vanishing gradient must not cost a hundred cycles
         if device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("this PyTorch sees no CUDA device")
         if self.graph and device != "cuda":

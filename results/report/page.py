@@ -124,15 +124,20 @@ def model_table(results):
 
 
 def best_forms(results):
-    """Per machine, backend and target the form with the smallest worst-case sd, baselines aside."""
+    """Per machine, backend and target the form with the smallest worst-case sd of those that predict (nearly) as many
+    runs as any, baselines aside."""
     tests = results.model_tests
-    worst = collections.defaultdict(dict)
-    for machine, backend, target, form, sd in zip(results.machine_of(tests), tests.text("backend"), tests.text("target"),
-                                                  tests.text("form"), tests.number("sd_ratio")):
+    worst, predicted = collections.defaultdict(dict), collections.defaultdict(collections.Counter)
+    for machine, backend, target, form, sd, count in zip(
+            results.machine_of(tests), tests.text("backend"), tests.text("target"), tests.text("form"),
+            tests.number("sd_ratio"), tests.number("predictions")):
         if form not in ("parameters", "flops", "roofline") and sd == sd:
             forms = worst[machine, backend, target]
             forms[form] = max(forms.get(form, 0), sd)
-    return {key: min(forms, key=forms.get) for key, forms in worst.items() if forms}
+            predicted[machine, backend, target][form] += count
+    # Not a form that was asked about a few easy runs only (those with counters, say) against others asked about all.
+    return {key: min((form for form in forms if predicted[key][form] >= 0.9 * max(predicted[key].values())), key=forms.get)
+            for key, forms in worst.items() if forms}
 
 
 def advice_section(advice):
@@ -140,24 +145,33 @@ def advice_section(advice):
     if not advice:
         return ('<section id="recommendations"><h2>Recommendations</h2><p class="missing">No fitted model of training '
                 "steps in these files: mlpwatt fit FILE makes one, mlpwatt recommend asks it.</p></section>")
-    rows = [["dataset", "parameters", "take", "per datum (modelled)", "95 % interval", "the median network", "saves",
-             "working sets in", "mainly by"]]
+    machines_of_it = {one["machine"] for one in advice}
+    several = len(machines_of_it) > 1
+    rows = [["machine"] * several + ["dataset", "parameters", "take", "per datum (modelled)", "95 % interval",
+                                     "the median network", "saves", "working sets in", "mainly by"]]
     for one in advice:
         unit = "s" if one["target"] == "time" else "J"
         best, median = one["best"], one["median"]
-        rows.append([one["dataset"], f"{best['parameters']:,}", network_text(best), f"{si(best['per_datum'])}{unit}",
+        rows.append([one["machine"]] * several + [one["dataset"], f"{best['parameters']:,}", network_text(best), f"{si(best['per_datum'])}{unit}",
                      f"{si(best['per_datum_low95'])}{unit} .. {si(best['per_datum_high95'])}{unit}",
                      f"{network_text(median)}: {si(median['per_datum'])}{unit}", f"{100 * one['saving']:.0f} %",
                      ", ".join(f"{name} {level}" for name, level in best["working_set_levels"].items()), one["why"]])
-    return ('<section id="recommendations"><h2>Recommendations</h2><p><span class="provenance">modelled</span> Of all '
-            "shapes and depths with the same number of parameters (within 10 %) at batch 256, the one a training datum is "
-            "predicted to cost least with. mlpwatt recommend --verify runs it beside the median one.</p>"
-            f'<div class="wide">{table(rows, numeric=(1, 3, 6))}</div></section>')
+    notes = "".join(f" {note}" for note, said in (
+        ("Extrapolated ones (*): no fitted run had such a batch, so many threads or that instruction set.", "extrapolated"),
+        ("Some have terms no run of the file had (+): they cost something that is not in their number.", "unpriced"))
+        if any(one[who][said] for one in advice for who in ("best", "median")))
+    numeric = tuple(column + several for column in (1, 3, 6))
+    return ('<section id="recommendations"><h2>Recommendations</h2><p><span class="provenance">modelled</span> '
+            f"{'Of ' + esc(min(machines_of_it)) + ': of' if not several else 'Of'} all "
+            "shapes and depths with the same number of parameters (within 10 %) and all batches that were recorded, the one "
+            f"a training datum is predicted to cost least with.{notes} mlpwatt recommend --verify runs it beside the median "
+            f'one.</p><div class="wide">{table(rows, numeric=numeric)}</div></section>')
 
 
 def network_text(network):
-    return (f"{network['shape'].replace('_', ' ')}, {network['depth']} layers ({network['algorithm']}, "
-            f"{network['threads']} thread{'s' if network['threads'] != 1 else ''})")
+    return (f"{network['shape'].replace('_', ' ')}, {network['depth']} layers ({network['algorithm']}, batch "
+            f"{network['batch']}, {network['threads']} thread{'s' if network['threads'] != 1 else ''})"
+            f"{'*' if network['extrapolated'] else ''}{'+' if network['unpriced'] else ''}")
 
 
 def page(results, sections, sources, advice):

@@ -179,6 +179,30 @@ class Results:
             without.append(f"{single} single run(s)")
         return found, f" Not shown, for want of such a value: {'; '.join(without)}." if without else ""
 
+    def cheapest_ways(self, runs, datum):
+        """(runs, datum, note): of a network that was recorded in several ways (algorithm, threads, instruction set, batch) the
+        one whose median datum costs least, with all its repetitions; the others would be scatter that no network has."""
+        def column(name):
+            return runs.text(name) if runs.text(name).any() else runs.number(name)
+
+        ways = {}
+        networks = [self.machine_of(runs), runs.text("backend"), runs.text("dataset"), runs.text("shape"),
+                    runs.number("size"), runs.number("depth")]
+        kinds = [column(name) for name in ("algorithm", "threads", "isa", "batch")]
+        for i in range(len(runs)):
+            network = tuple(values[i] for values in networks)
+            way = tuple("" if kind[i] != kind[i] else kind[i] for kind in kinds)
+            ways.setdefault(network, {}).setdefault(way, []).append(i)
+        keep, several = np.zeros(len(runs), dtype=bool), 0
+        for found in ways.values():
+            several += len(found) > 1
+            medians = {way: np.nanmedian(datum[rows]) if np.any(np.isfinite(datum[rows])) else np.inf
+                       for way, rows in found.items()}
+            keep[found[min(medians, key=medians.get)]] = True
+        note = (f" {several} network(s) were recorded in several ways (algorithm, threads, batch): the cheapest way of each counts."
+                if several else "")
+        return runs.where(keep), datum[keep], note
+
     def levels_of(self, row, backend):
         """The capacities that a backend's working sets meet: a host's caches are none of its GPU's. (The study's
         imported GPU nodes are described by the device's own.)"""

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "cpu/gemm/blocking_search.h"
 #include "kernels/reference.h"
+#include "tests/harness/program.h"
 
 namespace mlpwatt {
 namespace {
@@ -34,6 +37,42 @@ TEST(GemmBlockingSearch, EveryCandidateIsRight) {
           ASSERT_EQ(c[i], want[i]) << isa_name(isa) << " " << describe_blocking(blocking, 2) << " at " << i;
       }
     }
+}
+
+/// The rules that leave blockings out before the model rates them must be judged by the search too.
+TEST(GemmBlockingSearch, LooksBeyondWhatTheChoiceConsiders) {
+  Hierarchy hierarchy;
+  hierarchy.cores = 1;
+  hierarchy.levels = {{"L1", 32 << 10}, {"L2", 512 << 10}, {"L3", 16 << 20}};
+  const GemmProblem problem{GemmLayout::kNN, 1024, 1024, 8192};
+  const MicroKernels& kernels = micro_kernels(Isa::kGeneric);
+  const auto depths = [](const std::vector<GemmBlocking>& blockings) {
+    std::set<std::int64_t> found;
+    for (const GemmBlocking& blocking : blockings) found.insert(blocking.kc);
+    return found;
+  };
+  const auto considered = gemm_blocking_candidates(problem, kernels, 1, hierarchy),
+             searched = all_gemm_blockings(problem, kernels, 1, hierarchy);
+  EXPECT_GT(searched.size(), 2 * considered.size());
+  EXPECT_GT(*depths(searched).rbegin(), *depths(considered).rbegin());
+  EXPECT_LT(*depths(searched).begin(), *depths(considered).begin());
+  EXPECT_EQ(describe_blocking(searched.front(), 1),
+            describe_blocking(choose_gemm_blocking(problem, kernels, 1, hierarchy), 1))
+      << "the first one is the choice that is judged";
+}
+
+TEST(GemmRegret, NamesTheChosenAndTheBest) {
+  const auto outcome = testing::run({"gemm-regret", "--shape", "nt/256x13x5", "--rounds", "3", "--slice-s",
+                                     "0.0001", "--threads", "1", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto answer = outcome.json();
+  ASSERT_EQ(answer["shapes"].size(), 1u);
+  const auto& shape = answer["shapes"][0];
+  EXPECT_EQ(shape["layout"], "nt");
+  EXPECT_GE(shape["regret"].get<double>(), 0);
+  EXPECT_GE(shape["chosen_s"].get<double>(), shape["best_s"].get<double>());
+  EXPECT_GT(shape["candidates"].get<int>(), 4);
+  EXPECT_EQ(testing::run({"gemm-regret", "--shape", "nn/7x7x7"}).status, 2);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -357,6 +358,70 @@ TEST(GpuGemm, LaunchesAgainGiveTheSameBits) {
 #else
     for (unsigned round = 0; round < 5; ++round) again(round);
 #endif
+  }
+}
+
+/// What an engine may choose among by timing: tiles whose products are equal to the bit.
+TEST(GpuGemm, ChoicesWithTheSameSumsGiveTheSameBits) {
+  std::mt19937_64 random(12);
+  int compared = 0;
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kBf16})
+    for (const GemmProblem& problem :
+         {GemmProblem{GemmLayout::kTN, 97, 66, 256}, GemmProblem{GemmLayout::kNN, 70, 130, 41}}) {
+      const std::vector<GemmChoice> choices = gemm_choices(problem, precision, true);
+      for (const GemmChoice& first : choices) {
+        const Operands o = make_operands({problem, first, true}, random, false);
+        std::vector<float> want;
+        for (const GemmChoice& choice : choices) {
+          if (!same_sums(first, choice)) continue;
+          const Case c{problem, choice, true};
+          Guarded out = result_of(c);
+          out.upload();
+          launch_gemm(nullptr, GemmPlan(problem, choice), o.with(out));
+          synchronise();
+          out.download();
+          if (want.empty()) want = out.host;
+          EXPECT_EQ(out.host, want) << describe(c) << " against " << describe(first);
+          ++compared;
+        }
+      }
+    }
+  EXPECT_GT(compared, 20);
+}
+
+/// An engine's products, chosen anew each time it is made, do not depend on which was quicker just then.
+TEST(GpuGemm, TuningForTheSameSumsGivesTheSameBitsEveryTime) {
+  std::mt19937_64 random(13);
+  const GemmProblem problem{GemmLayout::kTN, 65, 48, 256};
+  const GemmChoice chosen = choose_gemm(problem, Precision::kFp32, true);
+  const Operands o = make_operands({problem, chosen, true}, random, false);
+  for (int i = 0; i < 3; ++i) {
+    Guarded out = result_of({problem, chosen, true});
+    out.upload();
+    EXPECT_TRUE(same_sums(tune_gemm(problem, Precision::kFp32, o.with(out), Tuning::kSameSums), chosen));
+  }
+}
+
+TEST(GpuGemm, ReluLetsNanThrough) {
+  std::mt19937_64 random(14);
+  const GemmProblem problem{GemmLayout::kNN, 8, 8, 8};
+  const GemmChoice chosen = choose_gemm(problem, Precision::kFp32, true);
+  Operands o = make_operands({problem, chosen, true}, random, false);
+  o.a.at(3, 2) = std::numeric_limits<float>::quiet_NaN();
+  o.a.upload();
+  Guarded out = result_of({problem, chosen, true});
+  out.upload();
+  const Buffer<float> bias(std::vector<float>(64, 0.0f));
+  Epilogue epilogue;
+  epilogue.kind = Epilogue::Kind::kForward;
+  epilogue.bias = bias.data();
+  epilogue.relu = true;
+  launch_gemm(nullptr, GemmPlan(problem, chosen), o.with(out), epilogue);
+  synchronise();
+  out.download();
+  for (int j = 0; j < 8; ++j) {
+    EXPECT_TRUE(std::isnan(out.at(3, j))) << "a poisoned row must be seen, not become dead units";
+    EXPECT_FALSE(std::isnan(out.at(2, j)));
   }
 }
 

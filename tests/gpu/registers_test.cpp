@@ -65,7 +65,7 @@ TEST(GpuRegisters, TheReportIsRead) {
 TEST(GpuRegisters, NoKernelSpills) {
   const char* build = std::getenv("MLPWATT_BUILD");
   const std::filesystem::path folder = std::filesystem::path(build != nullptr ? build : "build") / "gpu";
-  std::size_t kernels = 0;
+  std::size_t kernels = 0, hopper = 0, warpgroup = 0;
   if (std::filesystem::exists(folder))
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
       if (entry.path().extension() != ".ptxas") continue;
@@ -77,9 +77,14 @@ TEST(GpuRegisters, NoKernelSpills) {
         EXPECT_EQ(kernel.spill_bytes, 0)
             << kernel.kernel << " for " << kernel.architecture << " in " << entry.path();
         EXPECT_GT(kernel.registers, 0) << kernel.kernel;
+        hopper += kernel.architecture == "sm_90a";
+        // sums of 64 x 128 and more products in the registers of 128 threads
+        warpgroup += kernel.architecture == "sm_90a" && kernel.registers >= 96 &&
+                     kernel.kernel.find("wgmma_kernel") != std::string::npos;
       }
     }
   if (kernels == 0) GTEST_SKIP() << "no nvcc: gpu/ was not compiled for a device";
+  if (hopper > 0) EXPECT_GT(warpgroup, 0) << "sm_90a without its warpgroup kernels: their bodies are empty";
 }
 
 }  // namespace

@@ -206,6 +206,53 @@ TEST(Makefile, ATargetThatIsNotX86CompilesThePortableKernelsOnly) {
               AllOf(HasSubstr("_avx512.cpp"), HasSubstr("_avx2.cpp"), HasSubstr("_avx2_nofma.cpp")));
 }
 
+/// A program that does `body`, in a folder for the front of PATH.
+void stand_in(const TemporaryFolder& folder, const std::string& name, const std::string& body) {
+  std::ofstream(folder.path(name)) << "#!/bin/sh\n" << body << '\n';
+  fs::permissions(folder.path(name), fs::perms::owner_all);
+}
+
+TEST(Makefile, ANativeHopperBuildHasTheKernelsOfSm90a) {
+  const auto flags = [](const std::string& capability, const std::string& arch) {
+    const TemporaryFolder folder;
+    stand_in(folder, "nvidia-smi", "echo " + capability);
+    return shell(
+               "export PATH=" + folder.path() + ":$PATH; make --no-print-directory BUILD=" +
+               std::string(std::getenv("MLPWATT_BUILD") == nullptr ? "build" : std::getenv("MLPWATT_BUILD")) +
+               " NVCC=/bin/true GPU_ARCH=" + arch +
+               " --eval='print-gencode: ; @echo $(GENCODE)' print-gencode")
+        .out;
+  };
+  EXPECT_THAT(flags("9.0", "native"), HasSubstr("-arch=sm_90a"));
+  EXPECT_THAT(flags("8.6", "native"), HasSubstr("-arch=sm_86"));
+  EXPECT_THAT(flags("9.0", "90"), HasSubstr("-arch=sm_90a")) << "sm_90 has no warpgroup products";
+  EXPECT_THAT(flags("9.0", "80"), HasSubstr("-arch=sm_80"));
+  EXPECT_THAT(flags("", "native"), HasSubstr("GPU_ARCH=native: nvidia-smi names no device"));
+  EXPECT_THAT(flags("", ""), AllOf(HasSubstr("code=sm_90a"), HasSubstr("code=compute_90")));
+}
+
+TEST(TestGpu, TheSanitizersRunTheTests) {
+  const TemporaryFolder folder;
+  stand_in(folder, "tests", "echo tests \"$@\" >> " + folder.path("log"));
+  const auto run = [&](const std::string& sanitizer) {
+    fs::remove(folder.path("log"));
+    stand_in(folder, "compute-sanitizer",
+             "echo sanitizer \"$@\" small $MLPWATT_SMALL_SHAPES >> " + folder.path("log") + "; " + sanitizer);
+    const Shell done = shell("PATH=" + folder.path() + ":$PATH tests/gpu/run.sh " + folder.path("tests") +
+                             " --gtest_filter=Some*");
+    std::stringstream log;
+    log << std::ifstream(folder.path("log")).rdbuf();
+    return std::pair{done.status, log.str()};
+  };
+  const auto [status, log] = run("exit 0");
+  EXPECT_EQ(status, 0);
+  for (const char* tool : {"memcheck", "racecheck"})
+    EXPECT_THAT(log, HasSubstr("sanitizer --tool " + std::string(tool) + " --error-exitcode 1 " +
+                               folder.path("tests") + " --gtest_brief=1 --gtest_filter=Some* small 1"));
+  EXPECT_THAT(log, HasSubstr("tests --gtest_brief=1 --gtest_filter=Some*"));
+  EXPECT_NE(run("exit 1").first, 0) << "what a sanitizer finds fails the target";
+}
+
 TEST(Makefile, DatasetsMakesSureOfTheToolsThatFetch) {
   const std::string commands = make("-n datasets").out;
   const std::size_t tools = commands.find("harness/setup/deps.sh data");

@@ -146,6 +146,8 @@ int cuptiRangeProfilerCounterDataImageInitialize(CuptiRangeDataInitialize* param
 int cuptiRangeProfilerSetConfig(CuptiRangeConfig* params) {
   // user range, user replay
   if (params->struct_size != 90 || params->range != 2 || params->replay != 3) return kInvalid;
+  // the range that is pushed is of the level that is collected
+  if (params->least_nesting_level != 1 || params->target_nesting_level != 1) return kInvalid;
   Profiler& self = *profiler(params->profiler);
   self.configured = true;
   self.metrics.assign(params->config + 1, params->config + 1 + params->config[0]);

@@ -30,13 +30,22 @@ int verify(const testing::TemporaryFolder& folder, const std::string& program, s
   return script.status;
 }
 
+std::string checked(const std::string& predicted, const std::string& saving, const std::string& low,
+                    const std::string& high) {
+  return R"("verification": {"target": "time per step", "predicted_saving": )" + predicted +
+         R"(, "saving": )" + saving + R"(, "saving_low95": )" + low + R"(, "saving_high95": )" + high + "}";
+}
 /// The other takes `1 / (1 - saving)` times as long.
 std::string answer(const std::string& predicted, const std::string& saving, const std::string& low,
                    const std::string& high) {
-  return R"(echo '{"against": {"name": "other", "verification": {"target": "time per step", )"
-         R"("predicted_saving": )" +
-         predicted + R"(, "saving": )" + saving + R"(, "saving_low95": )" + low + R"(, "saving_high95": )" +
-         high + "}}}'\n";
+  return R"(echo '{"against": {"name": "other", )" + checked(predicted, saving, low, high) + "}}'\n";
+}
+/// The same of a recommendation and the median pick.
+std::string recommendation(const std::string& predicted, const std::string& saving, const std::string& low,
+                           const std::string& high) {
+  return R"(echo '{"candidates": [{"shape": "trapezoid", "depth": 3, "batch": 64}, )"
+         R"({"shape": "rectangle", "depth": 8, "batch": 256}], )" +
+         checked(predicted, saving, low, high) + "}'\n";
 }
 
 TEST(VerifyPredictions, SaysHowOftenTheModelNamedTheCheaperOne) {
@@ -44,7 +53,8 @@ TEST(VerifyPredictions, SaysHowOftenTheModelNamedTheCheaperOne) {
   std::string out, err;
   // the other: predicted twice as long, measured 1.6 times; with another batch predicted 1.25 times, but
   // shorter
-  const std::string program = "case \"$*\" in *--against-batch*) " + answer("0.2", "-0.25", "-0.3", "-0.2") +
+  const std::string program = "case \"$*\" in recommend*) " + recommendation("0.2", "-0.1", "-0.2", "0.1") +
+                              "exit 1 ;;\n*--against-batch*) " + answer("0.2", "-0.25", "-0.3", "-0.2") +
                               ";;\n*) " + answer("0.5", "0.375", "0.3", "0.4") + ";; esac\n";
   EXPECT_EQ(verify(folder, program, out, err), 0) << err;
   EXPECT_EQ(count(out, "| 2.00 | 1.60 [1.43, 1.67] |"), 36u) << out;  // 12 networks, three questions
@@ -55,19 +65,29 @@ TEST(VerifyPredictions, SaysHowOftenTheModelNamedTheCheaperOne) {
       << out;
   EXPECT_NE(out.find("another batch: predicted / measured median 1.562"), std::string::npos) << out;
   EXPECT_NE(out.find("the cheaper one named in 0 of 12"), std::string::npos) << out;
+  // a recommendation that was not cheaper is an answer, not a failure
+  EXPECT_EQ(
+      count(out,
+            "| trapezoid depth 3 batch 64, rectangle depth 8 batch 256 | s | 1.25 | 0.91 [0.83, 1.11] |"),
+      6u)
+      << out;
+  EXPECT_NE(out.find("a recommendation: "), std::string::npos) << out;
 }
 
 TEST(VerifyPredictions, WhatCouldNotBeAskedOrMeasuredIsALineEachAndAFailure) {
   const testing::TemporaryFolder folder;
   std::string out, err;
   const std::string program = "case \"$*\" in *mnist*) echo 'no such model' >&2; exit 1 ;;\n" +
-                              std::string("*sleep*) ") + answer("0.5", "0.375", "null", "0.4") + ";;\n*) " +
+                              std::string("recommend*sleep*) ") +
+                              recommendation("0.5", "0.375", "null", "0.4") + ";;\n*sleep*) " +
+                              answer("0.5", "0.375", "null", "0.4") + ";;\nrecommend*) " +
+                              recommendation("0.5", "0.375", "0.3", "0.4") + ";;\n*) " +
                               answer("0.5", "0.375", "0.3", "0.4") + ";; esac\n";
   EXPECT_EQ(verify(folder, program, out, err), 1);
-  EXPECT_EQ(count(err, "exit 1: no such model\n"), 12u) << err;  // three networks, four questions
-  EXPECT_EQ(count(err, ": no saving_low95\n"), 4u) << err;
-  EXPECT_EQ(count(err, "\n"), 16u) << err;
-  EXPECT_EQ(count(out, "| 2.00 | 1.60 "), 32u) << out;
+  EXPECT_EQ(count(err, "exit 1: no such model\n"), 14u) << err;  // three networks, four questions; two wishes
+  EXPECT_EQ(count(err, ": no saving_low95\n"), 5u) << err;
+  EXPECT_EQ(count(err, "\n"), 19u) << err;
+  EXPECT_EQ(count(out, "| 2.00 | 1.60 "), 35u) << out;
 }
 
 }  // namespace

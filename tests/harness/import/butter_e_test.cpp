@@ -233,6 +233,27 @@ TEST_F(ButterE, APackedArchiveIsNotPassedOver) {
   EXPECT_NE(packed.err.find("unzip"), std::string::npos) << packed.err;
 }
 
+TEST_F(ButterE, AGpusWorkingSetsLieInItsOwnLevels) {
+  std::vector<Line> lines;
+  for (const int power : {10, 24}) {
+    Line line;
+    line.id = "g" + std::to_string(power);
+    line.gpu = "True";
+    line.size = std::to_string(1 << power);
+    lines.push_back(line);
+  }
+  runs(lines);
+  const ButterEImport imported = import();
+  const std::vector<model::TrainingRun> found = model::training_runs(imported.contents);
+  ASSERT_EQ(found.size(), 2u);
+  // weights, moments and activations of 2^24 parameters are beyond a V100's 6 MiB; those of 2^10 are not
+  EXPECT_NE(found[0].work.placement.forward_pass, "memory");
+  EXPECT_EQ(found[1].work.placement.forward_pass, "memory");
+  EXPECT_GT(found[0].work.placement_bytes[0] + found[0].work.placement_bytes[1], 0);
+  EXPECT_GT(found[1].work.placement_bytes[3], 4.0 * (1 << 24));
+  EXPECT_EQ(found[1].work.placement_bytes[2], 0) << "a V100 has no third level";
+}
+
 TEST_F(ButterE, TheSameFitRunsOnIt) {
   std::vector<Line> lines;
   for (const char* dataset : {"mnist", "adult", "sleep"})

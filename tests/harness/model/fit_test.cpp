@@ -37,13 +37,33 @@ std::vector<TrainingRun> runs_of(const Contents& contents) {
 
 TEST(ModelFit, RecoversKnownCoefficientsWithoutNoise) {
   const Fitting fitting = fit_all(runs_of(synthetic_contents("traffic", kPrices, 160, 0)), {20, 1});
+  int told_apart = 0;
   for (const std::string algorithm : {"fused", "blocked"})
     for (const auto& [term, price] : kPrices) {
       const Coefficient& one = find(find(fitting, "traffic", algorithm), term);
       if (one.state == Identified::kCollinear) continue;  // said by a test below
+      told_apart += one.state != Identified::kEmpty;
       EXPECT_NEAR(one.value, price, 1e-6 * price + 1e-16)
           << algorithm << ' ' << term << ' ' << static_cast<int>(one.state);
     }
+  EXPECT_GE(told_apart, 12) << "of 14: a fit that tells nothing apart recovers nothing";
+}
+
+TEST(ModelFit, OneInstructionSetAtATime) {
+  // the same networks with AVX2 and, fewer of them and three times as slow, with generic code
+  Contents contents = synthetic_contents("traffic", kPrices, 120, 0);
+  const std::vector<Row> rows = contents.rows(runs_table());
+  for (std::size_t i = 0; i < rows.size() / 2; ++i) {
+    Row slow = rows[i];
+    slow.set("isa", "generic");
+    slow.set("step_s", 3 * rows[i].real("step_s"));
+    contents.rows(runs_table()).push_back(std::move(slow));
+  }
+  const Fitting fitting = fit_all(runs_of(contents), {20, 1});
+  ASSERT_FALSE(fitting.left_out.empty());
+  EXPECT_NE(fitting.left_out.front().find("of generic"), std::string::npos) << fitting.left_out.front();
+  const Coefficient& flop = find(find(fitting, "traffic", "fused"), "flop");
+  EXPECT_NEAR(flop.value, kPrices.at("flop"), 1e-6 * kPrices.at("flop"));
 }
 
 TEST(ModelFit, RecoversKnownCoefficientsWithinTheirIntervals) {
@@ -210,7 +230,8 @@ TEST(Model, PredictsFromTheRowsOfTheFile) {
     return a.work.parameters < b.work.parameters;
   });
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
-  EXPECT_LT(model.predict(large.configuration, hierarchy, Target::kTime, {{"flop", 1e-15}}).value,
+  const OtherMachine quicker{{{"flop", 1e-15}}, {}};
+  EXPECT_LT(model.predict(large.configuration, hierarchy, Target::kTime, &quicker).value,
             model.predict(large.configuration, hierarchy, Target::kTime).value);
   Configuration strange = large.configuration;
   strange.algorithm = "no_such";
@@ -304,6 +325,51 @@ TEST(Model, EnergyIsFittedWithItsStaticPower) {
                            [](const FittedForm& one) { return one.target == Target::kEnergyModelled; }));
 }
 
+TEST(Model, EnergyElsewherePaysForTheSecondsElsewhere) {
+  Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
+  std::vector<TrainingRun> runs = runs_of(contents);
+  for (TrainingRun& run : runs) run.energy_j["measured"] = 15 * run.step_s;  // nothing but the static term
+  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  // a model whose energy is that term alone: what a fit makes of joules proportional to time is another
+  // question
+  std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "traffic"; });
+  for (Row& row : contents.rows(model_table()))
+    if (row.text("target") == "energy_measured") row.set("value", row.text("term") == "static" ? 15.0 : 0.0);
+  const Model model(contents, "synthetic.h5");
+  const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
+  const Configuration& large = std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
+                                 return a.work.parameters < b.work.parameters;
+                               })->configuration;
+  const OtherMachine slow{{{"flop", 100 * kPrices.at("flop")}}, {}};
+  const double seconds = model.predict(large, hierarchy, Target::kTime, &slow).value;
+  EXPECT_GT(seconds, 10 * model.predict(large, hierarchy, Target::kTime).value);
+  EXPECT_NEAR(model.predict(large, hierarchy, Target::kEnergyMeasured, &slow).value, 15 * seconds,
+              1e-9 * seconds);
+}
+
+TEST(Model, WhatAFitCouldNotTellApartIsNotAnsweredForElsewhere) {
+  Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
+  const std::vector<TrainingRun> runs = runs_of(contents);
+  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "traffic"; });
+  for (Row& row : contents.rows(model_table()))
+    if (row.text("term") == "L2") {
+      row.set("value", std::nan(""));
+      row.set("state", to_string(Identified::kCollinear));
+    }
+  const Model model(contents, "synthetic.h5");
+  const Configuration& large = std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
+                                 return a.work.parameters < b.work.parameters;
+                               })->configuration;
+  const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
+  const OtherMachine nothing, priced{{{"L2", 1e-11}}, {}};
+  EXPECT_TRUE(model.predict(large, hierarchy, Target::kTime).inseparable.empty())
+      << "here its cost is in the others";
+  EXPECT_EQ(model.predict(large, hierarchy, Target::kTime, &nothing).inseparable,
+            std::vector<std::string>{"L2"});
+  EXPECT_TRUE(model.predict(large, hierarchy, Target::kTime, &priced).inseparable.empty());
+}
+
 TEST(CrossValidation, EnergyPaysForATimeThatWasPredictedToo) {
   // joules that are nothing but 15 W times the time, and times that scatter by a tenth: whoever knows the
   // time of an unseen run knows its joules; who predicts it does not
@@ -336,11 +402,24 @@ TEST(Model, ATermThatNoRunHadHasNoPriceAndSaysSo) {
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
   const auto unpriced = [&](int threads, const Prices& prices) {
     one.threads = threads;
-    return model.predict(one, hierarchy, Target::kTime, prices).unpriced;
+    const OtherMachine other{prices, {}};
+    return model.predict(one, hierarchy, Target::kTime, &other).unpriced;
   };
   EXPECT_TRUE(unpriced(1, {}).empty());
   EXPECT_EQ(unpriced(4, {}), std::vector<std::string>{"barrier"});
   EXPECT_TRUE(unpriced(4, {{"barrier", 1e-6}}).empty()) << "a price was given";
+}
+
+TEST(Model, ADevicesCountersAreBytesOfItsOwnLevels) {
+  Contents contents = synthetic_contents("traffic", kPrices, 4, 0);
+  Row& row = contents.rows(runs_table()).front();
+  row.set("backend", "gpu");
+  row.set("family", "gpu/mlp_train");
+  row.set("l1_bytes_measured", 1000.0);
+  row.set("l2_bytes_measured", 400.0);
+  row.set("dram_bytes_measured", 100.0);
+  const TrainingRun run = training_runs(contents).front();
+  EXPECT_EQ(run.counter_bytes.at("measured"), (std::vector<double>{600, 300, 0, 100}));
 }
 
 TEST(Model, ADevicesRunsLieWhereTheirRowsSay) {
@@ -355,6 +434,11 @@ TEST(Model, ADevicesRunsLieWhereTheirRowsSay) {
   EXPECT_EQ(run.work.placement.dataset, "memory");
   EXPECT_GT(run.work.placement_bytes[1], 0);
   EXPECT_EQ(run.work.placement_bytes[0], 0) << "the processor's first level has nothing to do with it";
+  // a row that does not say: they stay where they were worked out to be
+  for (const char* letter : {"l", "f", "b", "d"})
+    row.set("working_set_" + std::string(letter) + "_level", "");
+  const TrainingRun silent = training_runs(contents).front();
+  EXPECT_GT(std::accumulate(silent.work.placement_bytes.begin(), silent.work.placement_bytes.end(), 0.0), 0);
 }
 
 }  // namespace

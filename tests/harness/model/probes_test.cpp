@@ -154,7 +154,7 @@ TEST(Probes, JoulesOfAByteAreThoseAboveIdle) {
     std::filesystem::remove(folder.path("p.h5"));
     write_file(folder.path("p.h5"), some);
     std::ofstream(folder.path("h.json")) << run({"probes", folder.path("p.h5"), "--hierarchy"}).out;
-    return read_hierarchy_file(folder.path("h.json")).energy_prices;
+    return read_hierarchy_file(folder.path("h.json")).rates.energy;
   };
   EXPECT_DOUBLE_EQ(described(contents).at("static"), 6);
   EXPECT_GT(described(contents).at("L2"), 0);
@@ -226,6 +226,56 @@ TEST(Probes, FlaggedEnergiesStayOut) {
   EXPECT_TRUE(std::isnan(none.levels[1].j_per_byte.value));
 }
 
+TEST(Probes, OtherMachinesRowsAreNotItsJoules) {
+  // a training of the same machine has measured joules, its probes modelled ones
+  Contents contents = probed(512 << 10, false);
+  for (Row& row : contents.rows(runs_table())) row.set("step_energy_j_modelled", 10 * row.real("step_s"));
+  Row training = mlpwatt::testing::training_row("mnist", "rectangle", 4096, 3, "fused", 1);
+  training.set("machine_row", std::int64_t{0});
+  training.set("step_s", 1e-5);
+  training.set("step_energy_j_measured", 1e-4);
+  contents.rows(runs_table()).push_back(training);
+  const ProbeFindings findings = find_hierarchy(contents, "memory");
+  EXPECT_EQ(findings.energy_provenance, "modelled");
+  EXPECT_NEAR(findings.levels[1].j_per_byte.value, 2e-10, 2e-11);
+}
+
+TEST(Probes, AMachineDescribedByItsOwnProbesIsNoOtherMachine) {
+  const mlpwatt::testing::TemporaryFolder folder;
+  Contents contents = mlpwatt::testing::synthetic_contents(
+      "traffic",
+      {{"step", 2e-6}, {"layer", 5e-7}, {"flop", 3e-11}, {"L2", 2e-11}, {"L3", 6e-11}, {"memory", 3e-10}},
+      160, 0.02);
+  Contents probes = probed(512 << 10, false);
+  for (Row& row : probes.rows(runs_table())) {
+    row.set("machine_row", std::int64_t{0});
+    contents.rows(runs_table()).push_back(std::move(row));
+  }
+  const std::string file = folder.path("both.h5");
+  write_file(file, contents);
+  ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
+  auto described = run({"probes", file, "--hierarchy"}).json();
+  const auto against_here = [&] {
+    std::ofstream(folder.path("h.json")) << described;
+    const auto outcome =
+        run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle", "--size", "4194304",
+             "--depth", "5", "--threads", "1", "--hierarchy", folder.path("h.json"), "--json"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()["against"]["saving"].get<double>();
+  };
+  EXPECT_NEAR(against_here(), 0, 1e-9);
+  described["memory"]["bandwidth_bytes_per_s"] =
+      described["memory"]["bandwidth_bytes_per_s"].get<double>() / 10;
+  EXPECT_LT(against_here(), -0.01) << "its memory is ten times slower";
+}
+
+TEST(Probes, ALevelsRatesAreTakenWhereItWasFoundToBe) {
+  // hwloc says 512 KiB, the machine lends 128: sizes between are slow, and no second level's
+  const ProbeFindings lent = find_hierarchy(probed(128 << 10, false), "memory");
+  EXPECT_NEAR(lent.levels[1].bandwidth_bytes_per_s.value, 5e10, 3e9);
+  EXPECT_NEAR(lent.levels[2].bandwidth_bytes_per_s.value, 2e10, 2e9);
+}
+
 TEST(Probes, TheCommandAndItsHierarchy) {
   const mlpwatt::testing::TemporaryFolder folder;
   write_file(folder.path("p.h5"), probed(256 << 10, false));
@@ -245,8 +295,8 @@ TEST(Probes, TheCommandAndItsHierarchy) {
   }
   const DescribedMachine machine = read_hierarchy_file(folder.path("h.json"));
   EXPECT_EQ(machine.hierarchy.levels.size(), 3u);
-  EXPECT_NEAR(machine.time_prices.at("L3"), 5e-11, 5e-12);
-  EXPECT_NEAR(machine.time_prices.at("flop"), 1e-11, 1e-15);
+  EXPECT_NEAR(machine.rates.time.at("L3"), 5e-11, 5e-12);
+  EXPECT_NEAR(machine.rates.time.at("flop"), 1e-11, 1e-15);
   write_file(folder.path("none.h5"), Contents());
   const auto none = run({"probes", folder.path("none.h5")});
   EXPECT_EQ(none.status, 2);
