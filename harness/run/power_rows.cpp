@@ -176,13 +176,34 @@ ChannelEnergy channel_energy_of(const Row& energy, const Row& meter, double seco
   return known;
 }
 
+namespace {
+/// The total of one GPU's own meters among others' (which may work for somebody else); its parts count in
+/// `channels`.
+std::optional<TotalEnergy> total_of_gpu(const std::string& uuid, const std::vector<ChannelEnergy>& channels) {
+  std::vector<ChannelEnergy> own;
+  std::vector<std::size_t> index;
+  for (std::size_t i = 0; i < channels.size(); ++i)
+    if (channels[i].channel.domain == "gpu:" + uuid) own.push_back(channels[i]), index.push_back(i);
+  std::optional<TotalEnergy> total = total_energy(own, Provenance::kMeasured);
+  if (total)
+    for (std::size_t& part : total->parts) part = index[part];
+  return total;
+}
+}  // namespace
+
 std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& channels,
                                     const std::optional<ChannelEnergy>& rest) {
   auto measured = total_energy(channels, Provenance::kMeasured);
   const auto modelled = total_energy(channels, Provenance::kModelled);
-  // Where GPUs alone are metered, their idling is no energy of a run on the processor.
-  if (measured && row.text("device_uuid").empty() && is_accelerators_alone(*measured, channels))
-    measured.reset();
+  // Where GPUs alone are metered, their idling is no energy of a run on the processor, nor another GPU's work
+  // that of a run on this one.
+  if (measured && is_accelerators_alone(*measured, channels)) {
+    const std::string& uuid = row.text("device_uuid");
+    if (uuid.empty())
+      measured.reset();
+    else if (auto own = total_of_gpu(uuid, channels))
+      measured = std::move(own);
+  }
   for (const std::optional<TotalEnergy>* total : {&std::as_const(measured), &modelled})
     if (*total) set_total(row, **total);
   if (!measured && !modelled) return {};  // only sensors that nothing can be summed of

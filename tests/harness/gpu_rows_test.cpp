@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "harness/record/record_file.h"
 #include "harness/run/power_rows.h"
@@ -46,6 +48,29 @@ TEST(GpuRows, TheStateIsThatOfTheGpuThatRan) {
   EXPECT_EQ(row.text("gpu_throttle_before"), "idle");
   EXPECT_EQ(row.text("gpu_throttle_after"), "none");
   EXPECT_EQ(row.text("quality"), "ok");
+}
+
+TEST(GpuRows, AnotherGpusJoulesAreNotOfTheRun) {
+  // Two GPUs, no meter of the node: the second may work for somebody else.
+  std::vector<ChannelEnergy> channels;
+  for (const auto& [uuid, joules] : {std::pair{"GPU-aa", 500.0}, std::pair{"GPU-bb", 300.0}}) {
+    ChannelEnergy one;
+    one.meter = "nvml";
+    one.channel.domain = std::string("gpu:") + uuid;
+    one.channel.kind = ReadingKind::kEnergyCounter;
+    one.gross.joules = joules;
+    one.gross.seconds = 2;
+    one.gross.distinct_updates = one.gross.readings = 20;
+    one.net = one.gross;
+    channels.push_back(one);
+  }
+  Row row = row_of("GPU-bb");
+  EXPECT_EQ(set_totals(row, channels, std::nullopt), (std::vector<std::size_t>{1}));
+  EXPECT_EQ(row.real("energy_j_measured"), 300);
+  EXPECT_EQ(row.text("energy_domains"), "gpu:GPU-bb");
+  Row of_the_processor(runs_table());
+  EXPECT_TRUE(set_totals(of_the_processor, channels, std::nullopt).empty());
+  EXPECT_TRUE(std::isnan(of_the_processor.real("energy_j_measured")));
 }
 
 TEST(GpuRows, OneHeldBackAtEitherEndIsFlagged) {
