@@ -297,6 +297,16 @@ TEST(FusedPlan, TeamsAndPanelsFitTheWork) {
   Hierarchy machine;
   machine.cores = 64;
   machine.levels = {{"L1", 48 << 10}, {"L2", 2 << 20}, {"L3", 256 << 20}};
+  // A network of 1,000 parameters does not pay for a second core, one of 16,000 does. (Slower arithmetic
+  // makes it worth sharing earlier.)
+  Hierarchy two = machine;
+  two.cores = 2;
+  const auto chosen = [&](std::int64_t parameters) {
+    const Network network = make_network(Shape::kRectangle, parameters, 5, 42, 3, Task::kMulticlass);
+    return threads_that_pay(network, available_isas().front(), 256, two);
+  };
+  if (available_isas().front() == Isa::kAvx512) EXPECT_EQ(chosen(1000), 1);
+  EXPECT_EQ(chosen(16000), 2);
   const Network small{11, {3, 3, 1}, false, Task::kRegression},
       large{784, {1400, 1400, 1400, 10}, false, Task::kMulticlass};
   for (const Isa isa : available_isas())
