@@ -92,7 +92,8 @@ Cost mlp_train_cost(const Network& network, int batch, std::int64_t dataset_rows
   cost.study_backward_macs += parameters * (1 + rows);
 
   // Weights and both moments are read and written; gradients and activations are nobody's input or output.
-  cost.compulsory_read_bytes = kFloatBytes * (rows * (network.inputs + network.outputs()) + 3 * parameters);
+  cost.batch_bytes = kFloatBytes * rows * (network.inputs + network.outputs());
+  cost.compulsory_read_bytes = cost.batch_bytes + kFloatBytes * 3 * parameters;
   cost.compulsory_write_bytes = kFloatBytes * 3 * parameters;
   cost.working_sets = working_sets(network, rows, dataset_rows);
   return cost;
@@ -111,7 +112,7 @@ Cost mlp_train_epoch_mean_cost(const Network& network, int batch, std::int64_t d
   Cost cost = full;
   for (std::int64_t Cost::*member :
        {&Cost::multiplies, &Cost::adds, &Cost::study_forward_macs, &Cost::study_backward_macs,
-        &Cost::compulsory_read_bytes, &Cost::compulsory_write_bytes})
+        &Cost::compulsory_read_bytes, &Cost::compulsory_write_bytes, &Cost::batch_bytes})
     cost.*member = mean(member);
   return cost;
 }

@@ -34,7 +34,10 @@ struct Cost {
   std::int64_t study_backward_macs = 0;
   std::int64_t compulsory_read_bytes = 0;   ///< each input and state once
   std::int64_t compulsory_write_bytes = 0;  ///< each output and state once
-  WorkingSets working_sets;                 ///< zero where the study defines none
+  /// Of the reads the training batch: another part of working set d every step, so that it comes from where d
+  /// lives.
+  std::int64_t batch_bytes = 0;
+  WorkingSets working_sets;  ///< zero where the study defines none
 
   std::int64_t flops() const { return multiplies + adds; }
   std::int64_t compulsory_bytes() const { return compulsory_read_bytes + compulsory_write_bytes; }

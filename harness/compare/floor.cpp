@@ -182,8 +182,17 @@ double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peak
   if (peaks.levels.empty()) return std::numeric_limits<double>::quiet_NaN();
   const double bytes_per_s = peaks.levels[level_of(peaks, footprint_bytes)].bytes_per_s;
   if (!(peaks.flops_per_s > 0) || !(bytes_per_s > 0)) return std::numeric_limits<double>::quiet_NaN();
-  return std::max(static_cast<double>(cost.flops()) / peaks.flops_per_s,
-                  static_cast<double>(cost.compulsory_bytes()) / bytes_per_s);
+  const double least_s = std::max(static_cast<double>(cost.flops()) / peaks.flops_per_s,
+                                  static_cast<double>(cost.compulsory_bytes()) / bytes_per_s);
+  if (cost.batch_bytes == 0) return least_s;
+  const double data_bytes_per_s =
+      peaks.levels[level_of(peaks, dataset_footprint_bytes(cost, footprint_bytes))].bytes_per_s;
+  if (!(data_bytes_per_s > 0)) return std::numeric_limits<double>::quiet_NaN();
+  return std::max(least_s, static_cast<double>(cost.batch_bytes) / data_bytes_per_s);
+}
+
+std::int64_t dataset_footprint_bytes(const Cost& cost, std::int64_t footprint_bytes) {
+  return cost.batch_bytes == 0 ? 0 : footprint_bytes + cost.working_sets.dataset.total_bytes();
 }
 
 std::int64_t footprint_bytes(const std::string& family, const Cost& cost) {
@@ -200,6 +209,7 @@ void set_floor(Row& run, const Cost& cost, PeaksOnDemand& peaks) {
   const std::int64_t footprint = footprint_bytes(family, cost);
   double least_s = 0;
   try {
+    if (cost.batch_bytes > 0) peaks.of(ceiling, dataset_footprint_bytes(cost, footprint));
     least_s = floor_s(cost, footprint, peaks.of(ceiling, footprint));
   } catch (const std::exception& error) {  // a device or the memory may be full: what was measured stands
     run.set("reason", std::string("no floor: ") + error.what());

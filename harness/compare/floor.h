@@ -66,7 +66,12 @@ class PeaksOnDemand {
 /// moments where it read them.
 std::int64_t footprint_bytes(const std::string& family, const Cost& cost);
 
-/// max(FLOPs / peak, compulsory bytes / bandwidth of the first level that holds `footprint_bytes`).
+/// Bytes among which a training step finds its batch: the whole dataset beside what the step itself needs; 0
+/// of others.
+std::int64_t dataset_footprint_bytes(const Cost& cost, std::int64_t footprint_bytes);
+
+/// max(FLOPs / peak, compulsory bytes / bandwidth of the first level that holds `footprint_bytes`,
+/// the batch's bytes / bandwidth of the first level that holds the dataset as well).
 /// NaN while the peaks are unknown.
 double floor_s(const Cost& cost, std::int64_t footprint_bytes, const Peaks& peaks);
 

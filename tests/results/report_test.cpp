@@ -467,6 +467,12 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
   EXPECT_NE(page.find("No cpu/stream or cpu/chase runs"), std::string::npos);
 }
 
+TEST_F(Report, WidthsThatFallOffTheCliffAreNamed) {
+  // rates of w / (w + 4) beside whole vectors of 8: each against the nearest of those
+  EXPECT_NE(text_of(full("full.html")).find("the worst is 1 with 0.20, below 0.7: 1, 2, 3, 4, 5, 6, 7, 9"),
+            std::string::npos);
+}
+
 TEST_F(Report, TheRooflineSaysWhatItLeavesOut) {
   // probes ran on 2 threads; the trainings on 1 to 4
   const std::string page = text_of(full("full.html"));

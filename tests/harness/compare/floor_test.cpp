@@ -78,6 +78,26 @@ TEST(Floor, EveryRunOfTheProcessorHasOneButItsProbes) {
   EXPECT_EQ(footprint_bytes("cpu/mlp_train", cost), 200) << "weights are written where they were read";
 }
 
+TEST(Floor, ABatchComesFromWhereTheDatasetLives) {
+  const Peaks peaks{
+      100, {{"L1", 1000, 50}, {"L2", 10000, 10}, {"memory", std::numeric_limits<std::int64_t>::max(), 2}}};
+  Cost cost;
+  cost.multiplies = 100;
+  cost.compulsory_read_bytes = 300;
+  cost.compulsory_write_bytes = 100;
+  cost.batch_bytes = 200;
+  EXPECT_EQ(dataset_footprint_bytes(cost, 300), 300);
+  EXPECT_DOUBLE_EQ(floor_s(cost, 300, peaks), 8) << "all of it in L1: 400 bytes at 50";
+  cost.working_sets.dataset.replicated_bytes = 5000;
+  EXPECT_EQ(dataset_footprint_bytes(cost, 300), 5300);
+  EXPECT_DOUBLE_EQ(floor_s(cost, 300, peaks), 20) << "200 bytes of a dataset in L2";
+  cost.working_sets.dataset.replicated_bytes = 50000;
+  EXPECT_DOUBLE_EQ(floor_s(cost, 300, peaks), 100) << "of one in memory";
+  Peaks part = peaks;
+  part.levels.back().bytes_per_s = 0;
+  EXPECT_TRUE(std::isnan(floor_s(cost, 300, part))) << "a level that nobody has measured makes no floor";
+}
+
 TEST(Floor, ARowSaysWhoseItIs) {
   const auto of = [](const char* backend, const char* name, const char* algorithm) {
     Row row(runs_table());
