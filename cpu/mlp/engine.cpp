@@ -12,10 +12,10 @@ namespace mlpwatt {
 std::string choose_algorithm(const Network& /*network*/, const EngineOptions& /*options*/) {
   // The fused engine's products need no packing: a panel of activations is what the other engine would pack,
   // and its blocks of weights stay in L2 while the batch goes by. Measured with AVX-512 (2^14 to 2^22
-  // parameters in 3 and 5 layers, 42, 62 and 784 inputs, layers 20 to 1400 wide), the blocked engine
-  // takes 1.16 to 2.4 times as long on one thread (median 1.4) and 1.06 to 3.0 times on two (1.7): there is
-  // no layer to choose packed products for, not even the widest. What is chosen layer by layer is how its
-  // weight gradient is shared and made (fused_plan.h).
+  // parameters in 3 and 5 layers, 13, 42 and 784 inputs), the blocked engine takes 1.16 to 2.4 times as long
+  // on one thread (median 1.4) and 1.06 to 3.0 times on two (1.7): there is no layer to choose packed
+  // products for, not even the widest. What is chosen layer by layer is how its weight gradient is shared and
+  // made (fused_plan.h).
   return "fused";
 }
 

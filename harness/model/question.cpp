@@ -113,10 +113,10 @@ Configuration Question::configuration(const std::string& dataset, const std::str
 OtherMachine Question::other_machine(const std::string& algorithm, Target target) const {
   OtherMachine other = machine_.rates;
   if (!probed_) return other;
-  const auto adjust = [&](Prices& prices, const Prices& probed, Target target) {
+  const auto adjust = [&](Prices& prices, const Prices& probed, Target of) {
     for (auto& [term, price] : prices) {
       const auto here = probed.find(term);
-      const double fitted = model_->fitted_price("cpu", algorithm, target, term);
+      const double fitted = model_->fitted_price("cpu", algorithm, of, term);
       if (here == probed.end() || std::isnan(fitted)) continue;
       price = fitted > 0 ? fitted * price / here->second : std::max(0.0, price - here->second);
     }
