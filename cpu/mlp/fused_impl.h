@@ -634,6 +634,8 @@ void adam(const AdamStep& s, std::int64_t first, std::int64_t last, const float*
           std::int64_t stride, float* w, float* m, float* v) {
   // The copies are added block by block in L1, so that the loop that follows is one straight run of vectors:
   // with the copies' loop inside, the compiler makes scalar code of both.
+  // Non-temporal stores of the moments gained nothing (one core, medians of five: 2^20 parameters 11.2 ms a
+  // step with them, 11.1 without; 2^22 47.4 and 47.3): every line that is written has just been read.
   constexpr std::int64_t kBlock = 512;
   alignas(64) float sum[kBlock];
   for (std::int64_t i = first; i < last; i += kBlock) {
