@@ -248,7 +248,7 @@ peers: ## put what compare-peers compares with into ~/.cache/mlpwatt/peers (MLPW
 	@harness/setup/deps.sh peer
 	@harness/setup/peers.sh
 # A peer that is refused fails the target; what comes after it is still measured.
-both = @status=0; $1 || status=$$?; $2 || status=$$?; $(call peers_figure); exit $$status
+both = @status=0; $1 || status=$$?; $2 || status=$$?; $(peers_figure); exit $$status
 # The ratios against parameters and depth; without them the tables are there all the same.
 peers_figure = if /usr/bin/python3 -c 'import h5py, matplotlib' 2>/dev/null; then /usr/bin/python3 results/figures/peers.py $(OUT) $(OUT:.h5=-peers.svg); \
   else echo "no figure: /usr/bin/python3 has no h5py or no matplotlib; later: results/figures/peers.py $(OUT) $(OUT:.h5=-peers.svg)"; fi

@@ -35,6 +35,17 @@ std::vector<TrainingRun> runs_of(const Contents& contents) {
   return merge_repetitions(training_runs(contents));
 }
 
+/// A model of these runs, as `mlpwatt fit` leaves it beside them.
+void fit_into(Contents& contents, const std::vector<TrainingRun>& runs) {
+  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+}
+
+const TrainingRun& largest(const std::vector<TrainingRun>& runs) {
+  return *std::max_element(runs.begin(), runs.end(), [](const TrainingRun& a, const TrainingRun& b) {
+    return a.work.parameters < b.work.parameters;
+  });
+}
+
 TEST(ModelFit, RecoversKnownCoefficientsWithoutNoise) {
   const Fitting fitting = fit_all(runs_of(synthetic_contents("traffic", kPrices, 160, 0)), {20, 1});
   int told_apart = 0;
@@ -212,7 +223,7 @@ TEST(Model, FlaggedEnergiesAreLeftOutUnlessAskedFor) {
 TEST(Model, PredictsFromTheRowsOfTheFile) {
   Contents contents = synthetic_contents("traffic", kPrices, 160, 0.02);
   const std::vector<TrainingRun> runs = runs_of(contents);
-  for (auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  fit_into(contents, runs);
   const Model model(contents, "memory");
   int inside = 0;
   for (const TrainingRun& run : runs) {
@@ -226,9 +237,7 @@ TEST(Model, PredictsFromTheRowsOfTheFile) {
   }
   EXPECT_GE(inside, static_cast<int>(runs.size()) * 85 / 100);
   // A price from elsewhere replaces the fitted one.
-  const TrainingRun& large = *std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
-    return a.work.parameters < b.work.parameters;
-  });
+  const TrainingRun& large = largest(runs);
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
   const OtherMachine quicker{{{"flop", 1e-15}}, {}};
   EXPECT_LT(model.predict(large.configuration, hierarchy, Target::kTime, &quicker).value,
@@ -254,7 +263,7 @@ TEST(Model, OfSeveralMachinesTheOneAskedForAnswers) {
   }
   const std::vector<TrainingRun> runs = training_runs(contents);
   ASSERT_EQ(runs.size(), 2 * there.size());
-  for (auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  fit_into(contents, runs);
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
   const auto time_of = [&](const std::string& machine) {
     const Model model(contents, "two.h5", machine);
@@ -329,7 +338,7 @@ TEST(Model, EnergyElsewherePaysForTheSecondsElsewhere) {
   Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
   std::vector<TrainingRun> runs = runs_of(contents);
   for (TrainingRun& run : runs) run.energy_j["measured"] = 15 * run.step_s;  // nothing but the static term
-  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  fit_into(contents, runs);
   // a model whose energy is that term alone: what a fit makes of joules proportional to time is another
   // question
   std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "traffic"; });
@@ -337,9 +346,7 @@ TEST(Model, EnergyElsewherePaysForTheSecondsElsewhere) {
     if (row.text("target") == "energy_measured") row.set("value", row.text("term") == "static" ? 15.0 : 0.0);
   const Model model(contents, "synthetic.h5");
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
-  const Configuration& large = std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
-                                 return a.work.parameters < b.work.parameters;
-                               })->configuration;
+  const Configuration& large = largest(runs).configuration;
   const OtherMachine slow{{{"flop", 100 * kPrices.at("flop")}}, {}};
   const double seconds = model.predict(large, hierarchy, Target::kTime, &slow).value;
   EXPECT_GT(seconds, 10 * model.predict(large, hierarchy, Target::kTime).value);
@@ -350,7 +357,7 @@ TEST(Model, EnergyElsewherePaysForTheSecondsElsewhere) {
 TEST(Model, WhatAFitCouldNotTellApartIsNotAnsweredForElsewhere) {
   Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
   const std::vector<TrainingRun> runs = runs_of(contents);
-  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  fit_into(contents, runs);
   std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "traffic"; });
   for (Row& row : contents.rows(model_table()))
     if (row.text("term") == "L2") {
@@ -358,9 +365,7 @@ TEST(Model, WhatAFitCouldNotTellApartIsNotAnsweredForElsewhere) {
       row.set("state", to_string(Identified::kCollinear));
     }
   const Model model(contents, "synthetic.h5");
-  const Configuration& large = std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
-                                 return a.work.parameters < b.work.parameters;
-                               })->configuration;
+  const Configuration& large = largest(runs).configuration;
   const Hierarchy hierarchy = hierarchy_of(contents.rows(machine_table()).front());
   const OtherMachine nothing, priced{{{"L2", 1e-11}}, {}};
   EXPECT_TRUE(model.predict(large, hierarchy, Target::kTime).inseparable.empty())
@@ -389,7 +394,7 @@ TEST(CrossValidation, EnergyPaysForATimeThatWasPredictedToo) {
 TEST(Model, ATermThatNoRunHadHasNoPriceAndSaysSo) {
   Contents contents = synthetic_contents("traffic", kPrices, 240, 0);
   const std::vector<TrainingRun> runs = runs_of(contents);
-  for (const auto& [table, rows] : rows_of(fit_all(runs, {20, 1}), runs)) contents.rows(*table) = rows;
+  fit_into(contents, runs);
   // as if all had run on one thread, where nobody waits at a barrier; and no other form to fall back on
   std::erase_if(contents.rows(model_table()), [](const Row& row) { return row.text("form") != "work"; });
   for (Row& row : contents.rows(model_table()))
