@@ -3,8 +3,6 @@
 
 #include "cpu/probes/stream.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -12,6 +10,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/probes/sweep.h"
+#include "cpu/team.h"
 #include "kernels/kernel.h"
 
 namespace mlpwatt {
@@ -89,20 +88,8 @@ class Stream : public Kernel {
   }
 
   void run(std::int64_t steps) override {
-    if (threads_ == 1) return pass(parts_[0], steps);
-    bool short_team = false;
-#pragma omp parallel num_threads(threads_)
-    {
-      if (omp_get_num_threads() != threads_) {
-#pragma omp atomic write
-        short_team = true;
-      } else {
-        pass(parts_[static_cast<std::size_t>(omp_get_thread_num())], steps);
-      }
-    }
-    if (short_team)
-      throw std::runtime_error("cpu/stream: OpenMP did not give " + std::to_string(threads_) +
-                               " threads (OMP_THREAD_LIMIT?)");
+    run_team(threads_,
+             [&](const TeamMember& member) { pass(parts_[static_cast<std::size_t>(member.id)], steps); });
   }
 
   Cost cost() const override {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include <limits>
 #include <vector>
 
@@ -39,6 +41,23 @@ TEST(Team, DenormalsAreZeroWithinAndFloatsAsEverAfterwards) {
   // also when it ends by an exception
   EXPECT_THROW(run_team(1, [](const TeamMember&) { throw 1; }), int);
   EXPECT_GT(halved(least), 0);
+}
+
+/// Members would wait for ever for those who are not there.
+TEST(Team, AShortOneIsRefusedBeforeItBegins) {
+  const int levels = omp_get_max_active_levels();
+  omp_set_max_active_levels(0);  // every region then has one thread
+  std::atomic<int> begun{0};
+  EXPECT_THROW(run_team(2,
+                        [&](const TeamMember& member) {
+                          ++begun;
+                          member.wait();
+                        }),
+               std::runtime_error);
+  omp_set_max_active_levels(levels);
+  EXPECT_EQ(begun, 0);
+  run_team(2, [&](const TeamMember&) { ++begun; });
+  EXPECT_EQ(begun, 2);
 }
 
 }  // namespace
