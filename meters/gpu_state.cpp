@@ -1,5 +1,6 @@
 #include "meters/gpu_state.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace mlpwatt {
@@ -17,6 +18,7 @@ constexpr Reason kReasons[] = {
     {0x40, "hw_thermal", true}, {0x80, "hw_power_brake", true},     {0x100, "display_clock", false},
 };
 
+constexpr int kPolicies[] = {kNvmlByPower, kNvmlByHeat, kNvmlByBoard};
 constexpr int kClockMultiprocessors = 1, kClockMemory = 2, kTemperatureGpu = 0;
 
 }  // namespace
@@ -37,6 +39,14 @@ std::uint64_t slowing_reasons(std::uint64_t reasons) {
   for (const Reason& reason : kReasons)
     if (reason.slows) slowing |= reasons & reason.bit;
   return slowing;
+}
+
+std::optional<double> held_back_between_s(const GpuState& before, const GpuState& after) {
+  std::optional<double> longest;
+  for (std::size_t i = 0; i < before.held_back_s.size(); ++i)
+    if (before.held_back_s[i] && after.held_back_s[i])
+      longest = std::max(longest.value_or(0), *after.held_back_s[i] - *before.held_back_s[i]);
+  return longest;
 }
 
 GpuStates::GpuStates(const std::string& library) {
@@ -72,6 +82,11 @@ std::vector<GpuState> GpuStates::read() const {
     unsigned long long reasons = 0;
     if (library_->clock_reasons != nullptr && library_->clock_reasons(gpu, &reasons) == kNvmlSuccess)
       state.reasons = reasons;
+    for (std::size_t i = 0; i < state.held_back_s.size(); ++i) {
+      NvmlHeldBack time{};
+      if (library_->held_back != nullptr && library_->held_back(gpu, kPolicies[i], &time) == kNvmlSuccess)
+        state.held_back_s[i] = 1e-9 * static_cast<double>(time.held_back_ns);
+    }
     states.push_back(std::move(state));
   }
   return states;

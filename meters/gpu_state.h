@@ -2,6 +2,7 @@
 // How hot and how fast the GPUs are, and what slows them down: noted at both ends of a window. Through
 // NVIDIA's management library, without a CUDA context (one would raise the clocks).
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,7 +21,14 @@ struct GpuState {
   std::optional<double> temperature_c;
   /// Why the clocks are not the highest: NVML's event reasons, a bit each.
   std::optional<std::uint64_t> reasons;
+  /// How long power, heat and the board have held the clocks down, each since the driver was loaded: counted
+  /// by the driver, so that what happens between two looks is not lost.
+  std::array<std::optional<double>, 3> held_back_s;
 };
+
+/// The longest time that one of power, heat and the board held the clocks down between two looks at one GPU;
+/// empty where the driver counts none of them.
+std::optional<double> held_back_between_s(const GpuState& before, const GpuState& after);
 
 /// Those reasons in words: "sw_power_cap hw_thermal"; "none".
 std::string reasons_text(std::uint64_t reasons);

@@ -53,6 +53,11 @@ struct GemmBlocking {
 GemmBlocking choose_gemm_blocking(const GemmProblem& problem, const MicroKernels& kernels, int threads,
                                   const Hierarchy& hierarchy);
 
+/// Threads, of `cores`, that finish a product that stands alone first: 1, 2, 4 .. or all, by the same model
+/// and what it costs to wake a team, since a product of a microsecond does not pay for a second core.
+int choose_gemm_threads(const GemmProblem& problem, const MicroKernels& kernels, int cores,
+                        const Hierarchy& hierarchy);
+
 /// A plan for one problem; owns the packing buffers, so run() allocates nothing.
 class Gemm {
  public:

@@ -28,7 +28,9 @@ class GemmKernel : public Kernel {
   GemmKernel(GemmProblem problem, const RunOptions& options)
       : problem_(problem),
         options_(options),
-        threads_(options.threads > 0 ? options.threads : options.hierarchy.cores),
+        threads_(options.threads > 0 ? options.threads
+                                     : choose_gemm_threads(problem, micro_kernels(choose_isa(options.isa)),
+                                                           options.hierarchy.cores, options.hierarchy)),
         gemm_(problem, choose_isa(options.isa), threads_, options.hierarchy) {}
 
   void set_up() override {

@@ -9,7 +9,8 @@
 
 namespace mlpwatt {
 
-/// C = op(A) op(B) on options.threads threads (0 = all cores), checked row by row against the reference.
+/// C = op(A) op(B) on options.threads threads (0 = as many cores as pay), checked row by row against the
+/// reference.
 std::unique_ptr<Kernel> make_gemm_kernel(const GemmProblem& problem, const RunOptions& options);
 
 /// A product as it lies in memory: operands, their row lengths, and what came out.

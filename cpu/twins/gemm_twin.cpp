@@ -197,12 +197,14 @@ class BlockKernel : public TwinKernel {
 /// Why a variant would be no twin here: cpu/gemm itself packs nothing of a small product.
 std::string why_no_twin(const std::string& variant, std::int64_t size, const RunOptions& options) {
   if (variant != "unpacked") return "";
-  const int threads = std::max(1, options.threads > 0 ? options.threads : options.hierarchy.cores);
   const Isa isa = options.isa.empty() ? choose_isa("") : parse_isa(options.isa);
   const std::vector<Isa> here = available_isas();
   if (std::find(here.begin(), here.end(), isa) == here.end()) return "";  // making it says so
-  const GemmBlocking blocking = choose_gemm_blocking({GemmLayout::kNN, size, size, size}, micro_kernels(isa),
-                                                     threads, options.hierarchy);
+  const GemmProblem problem{GemmLayout::kNN, size, size, size};
+  const int threads = options.threads > 0 ? options.threads
+                                          : choose_gemm_threads(problem, micro_kernels(isa),
+                                                                options.hierarchy.cores, options.hierarchy);
+  const GemmBlocking blocking = choose_gemm_blocking(problem, micro_kernels(isa), threads, options.hierarchy);
   return blocking.pack_a || blocking.pack_b
              ? ""
              : "cpu/gemm packs nothing of this size here: there is no difference";
@@ -219,8 +221,8 @@ void enumerate(const RunOptions& options, const std::function<void(const Benchma
       benchmark.name = benchmark.family + "/" + variant + "/" + text + "x" + text + "x" + text;
       benchmark.unavailable = why_no_twin(variant, size, options);
       benchmark.parameters = {{"m", size}, {"n", size}, {"k", size}, {"layout", std::string("nn")}};
-      benchmark.make = [variant, size](const RunOptions& options) {
-        return gemm_twin::make(variant, size, size, size, options);
+      benchmark.make = [variant, size](const RunOptions& run) {
+        return gemm_twin::make(variant, size, size, size, run);
       };
       visit(benchmark);
     }

@@ -74,8 +74,11 @@ Comparison compare_gemm(const Benchmark& benchmark, CompareSettings& settings, B
                         Clock& clock) {
   const GemmProblem problem = problem_of(benchmark);
   const RunOptions& options = settings.run.kernel;
+  // Of the threads that all may take, each takes what it thinks best: ours by its model.
   const int threads = options.threads;
-  Gemm ours(problem, choose_isa(options.isa), threads, options.hierarchy);
+  const Isa isa = choose_isa(options.isa);
+  const int our_threads = choose_gemm_threads(problem, micro_kernels(isa), threads, options.hierarchy);
+  Gemm ours(problem, isa, our_threads, options.hierarchy);
   Operands x(problem, ours.kernels().lanes);  // our unpacked path reads one vector past the end
   AlignedFloats our_c(problem.m * problem.n);
   const std::int64_t lda = problem.layout == GemmLayout::kTN ? problem.m : problem.k;
@@ -83,7 +86,7 @@ Comparison compare_gemm(const Benchmark& benchmark, CompareSettings& settings, B
   // A team for each product, as for every library: waking the threads is part of a call.
   const auto run_ours = [&](std::int64_t steps) {
     for (std::int64_t s = 0; s < steps; ++s)
-      run_team(threads, [&](const TeamMember& member) {
+      run_team(our_threads, [&](const TeamMember& member) {
         ours.run(member, x.a.data(), lda, x.b.data(), ldb, our_c.data(), problem.n);
       });
   };
@@ -92,7 +95,7 @@ Comparison compare_gemm(const Benchmark& benchmark, CompareSettings& settings, B
   std::vector<Entrant> entrants;
   entrants.push_back({begin_standing("ours", benchmark, settings, clock), {}});
   set_facts(entrants[0].standing.record.run, {{"isa", isa_name(ours.kernels().isa)},
-                                              {"threads", std::to_string(threads)},
+                                              {"threads", std::to_string(our_threads)},
                                               {"algorithm", "blocked"}});
   if (const std::string wrong = difference_from_reference(our_c, x, problem); !wrong.empty())
     refuse(entrants[0].standing, "failed", wrong);

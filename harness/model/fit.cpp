@@ -7,7 +7,6 @@
 #include <stdexcept>
 
 #include "harness/model/nnls.h"
-#include "kernels/random.h"
 
 namespace mlpwatt::model {
 
@@ -101,6 +100,28 @@ Eigen::VectorXd fit_identified(const Design& design) {
   return all;
 }
 
+GroupedRows::GroupedRows(const std::vector<std::string>& group_of_row) {
+  std::map<std::string, std::vector<Eigen::Index>> by_name;
+  for (std::size_t i = 0; i < group_of_row.size(); ++i)
+    by_name[group_of_row[i]].push_back(static_cast<Eigen::Index>(i));
+  for (auto& [name, rows] : by_name) groups_.push_back(std::move(rows));
+}
+
+std::vector<Eigen::Index> GroupedRows::draw(RandomStream& random) const {
+  std::vector<Eigen::Index> rows;
+  for (std::size_t n = 0; n < groups_.size(); ++n) {
+    const std::vector<Eigen::Index>& group = groups_[uniform_below(random, groups_.size())];
+    rows.insert(rows.end(), group.begin(), group.end());
+  }
+  return rows;
+}
+
+void set_interval(Coefficient& coefficient, const std::vector<double>& drawn) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  coefficient.low95 = drawn.empty() ? none : quantile(drawn, 0.025);
+  coefficient.high95 = drawn.empty() ? none : quantile(drawn, 0.975);
+}
+
 Fit fit(const Design& design, const BootstrapOptions& options) {
   if (design.rows() < design.x.cols())
     throw std::invalid_argument("the fit has " + std::to_string(design.rows()) + " runs for " +
@@ -112,19 +133,11 @@ Fit fit(const Design& design, const BootstrapOptions& options) {
   const Eigen::MatrixXd x = design.x(Eigen::all, columns);
   const Eigen::VectorXd best = fit_relative(x, design.y);
 
-  std::map<std::string, std::vector<Eigen::Index>> groups;
-  for (Eigen::Index i = 0; i < design.rows(); ++i)
-    groups[design.groups.at(static_cast<std::size_t>(i))].push_back(i);
-  std::vector<const std::vector<Eigen::Index>*> blocks;
-  for (const auto& [name, rows] : groups) blocks.push_back(&rows);
+  const GroupedRows grouped(design.groups);
   RandomStream random(options.seed);
   std::vector<std::vector<double>> drawn(columns.size());
   for (int r = 0; r < options.resamples; ++r) {
-    std::vector<Eigen::Index> rows;
-    for (std::size_t b = 0; b < blocks.size(); ++b) {
-      const auto& block = *blocks[uniform_below(random, blocks.size())];
-      rows.insert(rows.end(), block.begin(), block.end());
-    }
+    const std::vector<Eigen::Index> rows = grouped.draw(random);
     const Eigen::VectorXd values = fit_relative(x(rows, Eigen::all), design.y(rows));
     Eigen::VectorXd all = Eigen::VectorXd::Zero(design.x.cols());
     for (std::size_t k = 0; k < columns.size(); ++k) {
@@ -140,8 +153,7 @@ Fit fit(const Design& design, const BootstrapOptions& options) {
     Coefficient& one = fit.coefficients[static_cast<std::size_t>(columns[k])];
     one.value = best(static_cast<Eigen::Index>(k));
     if (one.value == 0) one.state = Identified::kZero;
-    one.low95 = drawn[k].empty() ? std::numeric_limits<double>::quiet_NaN() : quantile(drawn[k], 0.025);
-    one.high95 = drawn[k].empty() ? std::numeric_limits<double>::quiet_NaN() : quantile(drawn[k], 0.975);
+    set_interval(one, drawn[k]);
   }
   return fit;
 }

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/random.h"
+
 namespace mlpwatt::model {
 
 /// What is fitted: y[i] ~ sum over terms of coefficient[j] * x(i, j).
@@ -62,6 +64,17 @@ struct BootstrapOptions {
   int resamples = 200;
   std::uint64_t seed = 1;
 };
+/// Bootstrap samples of rows: as many groups as there are, drawn with replacement, each with all its rows.
+class GroupedRows {
+ public:
+  explicit GroupedRows(const std::vector<std::string>& group_of_row);
+  std::vector<Eigen::Index> draw(RandomStream& random) const;
+
+ private:
+  std::vector<std::vector<Eigen::Index>> groups_;
+};
+/// The middle 95 % of bootstrap values; NaN of none.
+void set_interval(Coefficient& coefficient, const std::vector<double>& drawn);
 /// Errors: std::invalid_argument for fewer rows than terms, or a y that is not positive.
 Fit fit(const Design& design, const BootstrapOptions& options = {});
 

@@ -151,23 +151,88 @@ double Roofline::predict(const TrainingRun& run, Target target) const {
   return std::max(per_flop * run.work.flops * share, per_byte * run.work.compulsory_bytes * share);
 }
 
-Roofline fit_roofline(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
-                      Target target) {
-  // For a given ratio of the two rates the best scale has a closed form; the ratio is searched.
+namespace {
+
+/// A run's FLOPs and compulsory bytes over its value: at rates a and b it is predicted as max(a flops, b
+/// bytes) times what it was.
+struct Relative {
+  double flops, bytes;
+};
+std::vector<Relative> relative_work(const std::vector<TrainingRun>& runs,
+                                    const std::vector<std::size_t>& rows, Target target) {
+  std::vector<Relative> work;
+  for (const std::size_t i : rows) {
+    const double per_value = part(runs[i], target) / target_value(runs[i], target);
+    work.push_back({runs[i].work.flops * per_value, runs[i].work.compulsory_bytes * per_value});
+  }
+  return work;
+}
+
+/// For a given ratio of the two rates the best scale has a closed form; the ratio is searched.
+Roofline fit_ratio(const std::vector<Relative>& work) {
   Roofline best;
   double best_error = std::numeric_limits<double>::infinity();
   for (double bytes_per_flop = 0x1p-12; bytes_per_flop <= 0x1p12; bytes_per_flop *= 1.05) {
-    const Roofline trial{1, bytes_per_flop};
     double uu = 0, u = 0;
-    for (const std::size_t i : rows) {
-      const double ratio = trial.predict(runs[i], target) / target_value(runs[i], target);
+    for (const Relative& run : work) {
+      const double ratio = std::max(run.flops, bytes_per_flop * run.bytes);
       uu += ratio * ratio;
       u += ratio;
     }
-    const double scale = u / uu, error = static_cast<double>(rows.size()) - u * scale;
+    const double scale = u / uu, error = static_cast<double>(work.size()) - u * scale;
     if (error < best_error) best_error = error, best = {scale, scale * bytes_per_flop};
   }
   return best;
+}
+
+}  // namespace
+
+Roofline fit_roofline(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
+                      Target target) {
+  return fit_ratio(relative_work(runs, rows, target));
+}
+
+std::vector<Term> roofline_terms() { return {{"flop", "FLOP"}, {"compulsory_bytes", "byte"}}; }
+
+Fit fit_roofline_rates(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
+                       Target target, const BootstrapOptions& options) {
+  const std::vector<Relative> work = relative_work(runs, rows, target);
+  const Roofline best = fit_ratio(work);
+  const bool by_bytes = std::any_of(work.begin(), work.end(), [&](const Relative& run) {
+    return best.per_byte * run.bytes > best.per_flop * run.flops;
+  });
+  const bool by_flops = std::any_of(work.begin(), work.end(), [&](const Relative& run) {
+    return best.per_flop * run.flops > best.per_byte * run.bytes;
+  });
+  std::vector<std::string> names;
+  for (const std::size_t i : rows) names.push_back(runs[i].configuration.name());
+  const GroupedRows grouped(names);
+  RandomStream random(options.seed);
+  std::vector<double> flop_rates, byte_rates;
+  Fit fit;
+  for (int r = 0; r < options.resamples; ++r) {
+    std::vector<Relative> some;
+    for (const Eigen::Index i : grouped.draw(random)) some.push_back(work[static_cast<std::size_t>(i)]);
+    const Roofline drawn = fit_ratio(some);
+    flop_rates.push_back(drawn.per_flop);
+    byte_rates.push_back(drawn.per_byte);
+    fit.resampled.push_back(Eigen::Vector2d{drawn.per_flop, drawn.per_byte});
+  }
+  const auto add = [&](const Term& term, double value, const std::vector<double>& drawn, bool met) {
+    Coefficient one;
+    one.term = term.name;
+    one.value = value;
+    set_interval(one, drawn);
+    if (!met) {
+      one.value = one.low95 = one.high95 = std::numeric_limits<double>::quiet_NaN();
+      one.state = Identified::kEmpty;
+      one.reason = "no run meets this ceiling";
+    }
+    fit.coefficients.push_back(one);
+  };
+  add(roofline_terms()[0], best.per_flop, flop_rates, by_flops);
+  add(roofline_terms()[1], best.per_byte, byte_rates, by_bytes);
+  return fit;
 }
 
 DesignOfRuns design_of(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,

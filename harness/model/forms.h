@@ -48,9 +48,14 @@ struct Roofline {
   double per_flop = 0, per_byte = 0;
   double predict(const TrainingRun& run, Target target) const;
 };
-/// @param rows of `runs` to fit on
+/// @param rows of `runs` to fit on, all with a value
 Roofline fit_roofline(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
                       Target target);
+/// Its two rates with bootstrap intervals; a ceiling that no run meets is not identified.
+/// @param rows of `runs`, at least one
+Fit fit_roofline_rates(const std::vector<TrainingRun>& runs, const std::vector<std::size_t>& rows,
+                       Target target, const BootstrapOptions& options);
+std::vector<Term> roofline_terms();
 
 /// The rows of `runs` that have both the target and what the form needs, as a design.
 struct DesignOfRuns {

@@ -47,6 +47,11 @@ void fit_machine(const std::vector<TrainingRun>& runs, const std::vector<std::si
   for (const std::size_t i : rows)
     if (target_value(runs[i], target) > 0) by_algorithm[runs[i].configuration.algorithm].push_back(i);
   std::vector<std::string> names{"roofline"};
+  for (const auto& [algorithm, some] : by_algorithm)
+    if (some.size() >= 2 * roofline_terms().size())
+      fitting.forms.push_back({machine_row, backend, algorithm, "roofline", target,
+                               fit_roofline_rates(runs, some, target, options),
+                               static_cast<std::int64_t>(some.size())});
   for (const Form& form : forms()) {
     names.push_back(form.name);
     for (const auto& [algorithm, some] : by_algorithm) {
@@ -123,7 +128,8 @@ std::map<const Table*, std::vector<Row>> rows_of(const Fitting& fitting,
   std::map<const Table*, std::vector<Row>> tables{
       {&model_table(), {}}, {&model_tests_table(), {}}, {&model_predictions_table(), {}}};
   for (const FittedForm& fitted : fitting.forms) {
-    const std::vector<Term> terms = terms_of(form(fitted.form), fitted.target);
+    const std::vector<Term> terms =
+        fitted.form == "roofline" ? roofline_terms() : terms_of(form(fitted.form), fitted.target);
     for (std::size_t j = 0; j < terms.size(); ++j) {
       const Coefficient& one = fitted.fit.coefficients[j];
       Row row = identity(model_table(), fitted, fitted.form);

@@ -60,8 +60,7 @@ std::vector<Column> identity_columns() {
        "ok, or space-separated flags: not_steady (the step time still "
        "drifted when the warm-up ended), few_blocks (fewer than 10), wide_interval (the longest window "
        "ended before the interval of step_s was as tight as asked), gpu_throttled (power, heat or the board "
-       "held "
-       "its clocks down at an end of the window)."},
+       "held its clocks down at an end of the window, or for more than a hundredth of it)."},
   };
 }
 
@@ -171,6 +170,10 @@ std::vector<Column> energy_columns() {
        "NVML's clock event reasons: none, idle, application_clocks, sw_power_cap, hw_slowdown, sync_boost, "
        "sw_thermal, hw_thermal, hw_power_brake, display_clock. Empty: not known."},
       {"gpu_throttle_after", T, "", "what held the GPU's clocks down, after", "As gpu_throttle_before."},
+      {"gpu_held_back_s", R, "s", "time the GPU was held back",
+       "How long its driver counted power, heat or the board (the longest of the three) to hold its clocks "
+       "down between the two looks at it.",
+       "measured"},
   };
   columns.insert(columns.end(), more.begin(), more.end());
   return columns;

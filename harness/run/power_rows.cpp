@@ -283,7 +283,17 @@ void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vec
   };
   set(before, "before");
   set(after, "after");
-  if (slowing == 0) return;
+  const auto mine = [&](const std::vector<GpuState>& states) {
+    return std::find_if(states.begin(), states.end(), [&](const GpuState& s) { return s.uuid == uuid; });
+  };
+  bool held_back = slowing != 0;
+  if (const auto first = mine(before), last = mine(after); first != before.end() && last != after.end())
+    if (const std::optional<double> seconds = held_back_between_s(*first, *last)) {
+      row.set("gpu_held_back_s", *seconds);
+      constexpr double kWorthTelling = 0.01;  // of the window
+      held_back |= *seconds > kWorthTelling * row.real("duration_s");
+    }
+  if (!held_back) return;
   const std::string& quality = row.text("quality");
   row.set("quality", quality.empty() || quality == "ok" ? "gpu_throttled" : quality + " gpu_throttled");
 }

@@ -37,7 +37,8 @@ std::vector<std::size_t> set_totals(Row& row, const std::vector<ChannelEnergy>& 
 void append_samples(std::vector<Row>& samples, Row& energy, const Series& series, std::int64_t meter);
 
 void set_machine_state(Row& row, const MachineState& before, const MachineState& after);
-/// Of the GPU that the row's device_uuid names; held back at either end, it is flagged in the row's quality.
+/// Of the GPU that the row's device_uuid names; held back at either end, or for more than a hundredth of the
+/// window (which must be set), it is flagged in the row's quality.
 void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vector<GpuState>& after);
 
 /// Looks on through the meters, and notes temperature, frequency and throttling at both ends.

@@ -204,6 +204,14 @@ CounterRequest counter_request(const Benchmark& benchmark, const RunSettings& se
   return request;
 }
 
+/// After a pause: as long as the pause was, a second at most.
+void warm_again(Kernel& kernel, const WarmUp& warm, double pause_s) {
+  constexpr double kNoPause_s = 0.01, kLongest_s = 1;
+  if (pause_s < kNoPause_s || !(warm.step_s > 0)) return;
+  kernel.run(
+      std::max<std::int64_t>(1, static_cast<std::int64_t>(std::min(pause_s, kLongest_s) / warm.step_s)));
+}
+
 /// Set up, prove, warm up, time. Throws whatever the kernel throws.
 void fill(Record& record, const Benchmark& benchmark, const RunSettings& settings, Clock& clock) {
   Row& row = record.run;
@@ -240,7 +248,11 @@ void fill(Record& record, const Benchmark& benchmark, const RunSettings& setting
   const WarmUp warm = warm_up(*kernel, settings.protocol, clock);
   row.set("binding", thread_binding());  // now that all of the kernel's threads are there
   const bool simulate = settings.simulate && settings.simulate(benchmark, cost);
+  // Opened now, since a kernel's threads are counted that are there; a GPU's profiler takes seconds to open,
+  // in which its clocks fall.
+  const double opening_s = clock.monotonic_s();
   CounterSession counters(settings.counters, counter_request(benchmark, settings, simulate));
+  warm_again(*kernel, warm, clock.monotonic_s() - opening_s);
   CounterObserver counter_observer(counters);
   // Meters innermost: starting and stopping counters is not part of what the steps cost.
   PowerObserver power_observer(power);

@@ -36,6 +36,7 @@ NvmlLibrary::NvmlLibrary(const std::string& path) {
   find(compute_capability, "nvmlDeviceGetCudaComputeCapability", false);
   find(clock_mhz, "nvmlDeviceGetClockInfo", false);
   find(temperature_c, "nvmlDeviceGetTemperature", false);
+  find(held_back, "nvmlDeviceGetViolationStatus", false);
   find(clock_reasons, "nvmlDeviceGetCurrentClocksEventReasons", false);
   if (clock_reasons == nullptr)  // its name before driver 535
     find(clock_reasons, "nvmlDeviceGetCurrentClocksThrottleReasons", false);

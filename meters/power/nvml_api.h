@@ -36,6 +36,14 @@ struct NvmlField {
 };
 }
 
+extern "C" {
+/// nvmlViolationTime_t
+struct NvmlHeldBack {
+  unsigned long long reference_us;
+  unsigned long long held_back_ns;  ///< since the driver was loaded
+};
+}
+
 enum NvmlStatus {
   kNvmlSuccess = 0,
   kNvmlUninitialized = 1,
@@ -44,6 +52,8 @@ enum NvmlStatus {
   kNvmlGpuIsLost = 15,
 };
 enum NvmlType { kNvmlDouble, kNvmlUint, kNvmlUlong, kNvmlUlonglong, kNvmlLonglong, kNvmlInt, kNvmlUshort };
+/// nvmlPerfPolicyType_t: what keeps the clocks below what was asked for
+enum NvmlPolicy { kNvmlByPower = 0, kNvmlByHeat = 1, kNvmlByBoard = 3 };
 enum NvmlFieldId : unsigned { kNvmlPowerAverage = 185, kNvmlPowerInstant = 186 };
 
 /// This user may not talk to the driver, or not to this GPU.
@@ -73,6 +83,7 @@ class NvmlLibrary {
   int (*clock_mhz)(NvmlDevice, int type, unsigned*) = nullptr;
   int (*temperature_c)(NvmlDevice, int sensor, unsigned*) = nullptr;
   int (*clock_reasons)(NvmlDevice, unsigned long long*) = nullptr;
+  int (*held_back)(NvmlDevice, int policy, NvmlHeldBack*) = nullptr;
   int (*power_usage_mw)(NvmlDevice, unsigned*) = nullptr;
   int (*energy_mj)(NvmlDevice, unsigned long long*) = nullptr;
   int (*field_values)(NvmlDevice, int, NvmlField*) = nullptr;               ///< nullptr in old drivers

@@ -259,6 +259,35 @@ TEST(Gemm, RerunsAreBitEqualForEveryTeam) {
 
 /// All heights and widths of all register tiles, one by one: sums of small integers, accumulated or not, with
 /// A along the tile or across it, and not a float beyond the tile.
+TEST(GemmThreads, AProductOfAMicrosecondStaysOnOneCoreAndALargeOneTakesAll) {
+  for (const Isa isa : available_isas()) {
+    const auto chosen = [&](std::int64_t n, int cores) {
+      return choose_gemm_threads({GemmLayout::kNN, n, n, n}, micro_kernels(isa), cores, small_hierarchy());
+    };
+    for (const int cores : {1, 2, 3, 8, 12}) {
+      EXPECT_EQ(chosen(8, cores), 1) << isa_name(isa);
+      EXPECT_EQ(chosen(960, cores), cores) << isa_name(isa);
+      int before = 1;
+      for (const std::int64_t n : {8, 16, 32, 64, 128, 256, 960}) {
+        const int threads = chosen(n, cores);
+        EXPECT_GE(threads, before) << isa_name(isa) << ' ' << n << " of " << cores;
+        EXPECT_LE(threads, cores);
+        before = threads;
+      }
+    }
+  }
+  RunOptions two;
+  two.hierarchy = small_hierarchy();
+  two.hierarchy.cores = 2;
+  const auto threads = [&](std::int64_t n) {
+    return make_gemm_kernel({GemmLayout::kNN, n, n, n}, two)->facts().at("threads");
+  };
+  EXPECT_EQ(threads(8), "1");
+  EXPECT_EQ(threads(960), "2");
+  two.threads = 2;
+  EXPECT_EQ(threads(8), "2") << "asked for";
+}
+
 TEST(MicroKernel, EveryTileIsExactInsideItsBounds) {
   constexpr int kDepth = 13, kLd = 80;
   std::mt19937_64 random(3);

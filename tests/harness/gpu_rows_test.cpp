@@ -83,6 +83,23 @@ TEST(GpuRows, OneHeldBackAtEitherEndIsFlagged) {
   EXPECT_EQ(row.text("quality"), "few_blocks gpu_throttled");
 }
 
+TEST(GpuRows, OneHeldBackBetweenTheEndsIsFlagged) {
+  for (const auto& [held_back_s, quality] : {std::pair{0.004, "ok"}, std::pair{0.5, "gpu_throttled"}}) {
+    Row row = row_of("GPU-aa");
+    row.set("duration_s", 2.0);
+    GpuState before = state_of("GPU-aa", 60, 0), after = before, other = state_of("GPU-bb", 60, 0);
+    before.held_back_s[1] = 7;
+    after.held_back_s[1] = 7 + held_back_s;
+    set_gpu_state(row, {other, before}, {other, after});
+    EXPECT_NEAR(row.real("gpu_held_back_s"), held_back_s, 1e-12);
+    EXPECT_EQ(row.text("quality"), quality);
+    EXPECT_EQ(row.text("gpu_throttle_after"), "none");
+  }
+  Row silent = row_of("GPU-aa");
+  set_gpu_state(silent, {state_of("GPU-aa", 60, 0)}, {state_of("GPU-aa", 60, 0)});
+  EXPECT_TRUE(std::isnan(silent.real("gpu_held_back_s"))) << "not counted is not 0";
+}
+
 TEST(GpuRows, ARowOfTheProcessorHasNone) {
   Row row = row_of("");
   set_gpu_state(row, {state_of("GPU-aa", 60, 0x4)}, {state_of("GPU-aa", 60, 0x4)});

@@ -100,6 +100,12 @@ int nvmlDeviceGetCurrentClocksEventReasons(void* handle, unsigned long long* rea
   *reasons = gpu(handle)->reasons;
   return static_cast<int>(gpu(handle)->status);
 }
+int nvmlDeviceGetViolationStatus(void* handle, unsigned policy, unsigned long long* reference_and_held_back) {
+  if (policy >= 12) return 2;
+  reference_and_held_back[0] = 1'000'000;  // microseconds
+  reference_and_held_back[1] = static_cast<unsigned long long>(gpu(handle)->held_back_s[policy] * 1e9);
+  return static_cast<int>(gpu(handle)->status);
+}
 int nvmlDeviceGetMigMode(void* handle, unsigned* current, unsigned* pending) {
   *current = *pending = gpu(handle)->mig ? 1 : 0;
   return 0;

@@ -16,6 +16,7 @@ struct FakeGpu {
   std::atomic<unsigned> value_type{1};
   std::atomic<unsigned> clock_mhz{1980}, memory_clock_mhz{2619}, temperature_c{45};
   std::atomic<unsigned long long> reasons{0};
+  std::atomic<double> held_back_s[12] = {};  ///< by nvmlPerfPolicyType_t
 };
 
 struct FakeNvml {

@@ -46,8 +46,16 @@ TEST(Sweep, FromFourKibToFourTimesTheLastCache) {
             (std::vector<std::int64_t>{4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576,
                                        2097152, 4194304}));
   const auto fine = probes::sweep_bytes(small_machine(), 4);
-  EXPECT_EQ(fine.size(), 41u);
   EXPECT_EQ(fine[1], 5120);
+  for (const CacheLevel& level : small_machine().levels)
+    for (std::size_t i = 1; i < fine.size(); ++i) {
+      const double ratio = static_cast<double>(fine[i]) / static_cast<double>(fine[i - 1]);
+      const bool near =
+          fine[i] > 0.88 * static_cast<double>(level.capacity_bytes) && fine[i - 1] <= level.capacity_bytes;
+      EXPECT_LE(near ? ratio : 1.0, 1.08) << level.name << " " << fine[i];
+    }
+  EXPECT_TRUE(std::is_sorted(fine.begin(), fine.end()));
+  EXPECT_EQ(std::set<std::int64_t>(fine.begin(), fine.end()).size(), fine.size());
   EXPECT_EQ(fine.back(), 4194304);
   EXPECT_EQ(probes::sweep_bytes(Hierarchy{}, 1).back(), 128 << 20);
   std::set<std::int64_t> quick;

@@ -334,6 +334,36 @@ TEST(Model, EnergyIsFittedWithItsStaticPower) {
                            [](const FittedForm& one) { return one.target == Target::kEnergyModelled; }));
 }
 
+TEST(Model, TheRooflinesRatesAreRowsOfTheModelWithIntervals) {
+  std::vector<TrainingRun> runs = runs_of(synthetic_contents("traffic", kPrices, 160, 0));
+  const Roofline truth{2e-11, 1e-9};
+  RandomStream random(7);
+  for (TrainingRun& run : runs)
+    run.step_s = truth.predict(run, Target::kTime) * (1 + 0.1 * (uniform_unit(random) - 0.5));
+  const Fitting fitting = fit_all(runs, {50, 1});
+  int found = 0;
+  const std::map<const Table*, std::vector<Row>> tables = rows_of(fitting, runs);
+  for (const Row& row : tables.at(&model_table())) {
+    if (row.text("form") != "roofline" || row.text("target") != "time") continue;
+    ++found;
+    const bool flop = row.text("term") == "flop";
+    EXPECT_EQ(row.text("unit"), flop ? "s/FLOP" : "s/byte");
+    EXPECT_NEAR(row.real("value"), flop ? truth.per_flop : truth.per_byte, flop ? 1e-12 : 5e-11);
+    EXPECT_LE(row.real("low95"), row.real("value"));
+    EXPECT_GE(row.real("high95"), row.real("value"));
+    EXPECT_LT(row.real("high95") - row.real("low95"), 0.1 * row.real("value"));
+  }
+  EXPECT_EQ(found, 2);
+  // where every run is bound by arithmetic, nothing says what a byte costs
+  for (TrainingRun& run : runs)
+    run.work.compulsory_bytes = 1e-3 * run.work.flops, run.step_s = run.work.flops;
+  std::vector<std::size_t> rows(runs.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = i;
+  const Fit one_sided = fit_roofline_rates(runs, rows, Target::kTime, {5, 1});
+  EXPECT_EQ(one_sided.coefficients[0].state, Identified::kYes);
+  EXPECT_EQ(one_sided.coefficients[1].state, Identified::kEmpty);
+}
+
 TEST(Model, EnergyElsewherePaysForTheSecondsElsewhere) {
   Contents contents = synthetic_contents("traffic", kPrices, 160, 0);
   std::vector<TrainingRun> runs = runs_of(contents);

@@ -240,6 +240,13 @@ TEST(GpuStates, ClocksTemperatureAndReasonsOfEachGpu) {
     EXPECT_EQ(read[1].temperature_c, 88);
     EXPECT_EQ(reasons_text(read[1].reasons.value_or(0)), "sw_power_cap hw_thermal");
     EXPECT_FALSE(read[2].clock_hz || read[2].temperature_c || read[2].reasons) << "absent, not 0";
+    EXPECT_FALSE(held_back_between_s(read[2], read[2]).has_value()) << "absent, not 0";
+    hot.held_back_s[0] = 2.0;  // power
+    hot.held_back_s[1] = 2.5;  // heat
+    hot.held_back_s[4] = 60;   // low utilisation holds nobody back
+    const auto later = states.read();
+    EXPECT_DOUBLE_EQ(held_back_between_s(read[1], later[1]).value_or(-1), 2.5);
+    EXPECT_DOUBLE_EQ(held_back_between_s(read[0], later[0]).value_or(-1), 0);
   }
   EXPECT_EQ(nvml.script->running, 0);
   EXPECT_TRUE(GpuStates("libno-such-thing.so.1").read().empty());
