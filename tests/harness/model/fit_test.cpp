@@ -353,10 +353,13 @@ TEST(Model, TheRooflinesRatesAreRowsOfTheModelWithIntervals) {
     EXPECT_GE(row.real("high95"), row.real("value"));
     EXPECT_LT(row.real("high95") - row.real("low95"), 0.1 * row.real("value"));
   }
-  EXPECT_EQ(found, 2);
+  EXPECT_GT(found, 0);
+  EXPECT_EQ(found % 2, 0) << "two rates of each algorithm";
   // where every run is bound by arithmetic, nothing says what a byte costs
-  for (TrainingRun& run : runs)
-    run.work.compulsory_bytes = 1e-3 * run.work.flops, run.step_s = run.work.flops;
+  for (TrainingRun& run : runs) {
+    run.work.compulsory_bytes = 1e-3 * run.work.flops * (1 + uniform_unit(random));
+    run.step_s = Roofline{1, 0}.predict(run, Target::kTime);
+  }
   std::vector<std::size_t> rows(runs.size());
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = i;
   const Fit one_sided = fit_roofline_rates(runs, rows, Target::kTime, {5, 1});
