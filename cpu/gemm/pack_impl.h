@@ -123,7 +123,10 @@ inline __attribute__((always_inline)) void pack_straight(int width, std::int64_t
   const std::int64_t strip = k * width;
   for (; count >= kTogether * width; count -= kTogether * width, s += kTogether * width) {
     for (std::int64_t p = 0; p < k; ++p) {
-      // rows may lie a page apart, where no hardware prefetcher follows: 12 rows ahead, 48 lines in flight
+      // Rows may lie a page apart, where no hardware prefetcher follows: 12 rows ahead, 48 lines in flight.
+      // Packing is 9 to 14 % of a product of 256 rows from 2048 x 2048 on (measured by leaving it out). All
+      // strips of a part row by row gained 1 to 2 %, within noise; fetching the next part's source into L2
+      // while the tiles of this one run (two lines every 16 steps of k) nothing: 0.97 to 1.04 of the time.
 #pragma GCC unroll 8
       for (int at = 0; at < kTogether * width; at += 16) __builtin_prefetch(s + (p + kAhead) * col + at);
 #pragma GCC unroll 4
