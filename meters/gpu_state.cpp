@@ -82,10 +82,12 @@ std::vector<GpuState> GpuStates::read() const {
     unsigned long long reasons = 0;
     if (library_->clock_reasons != nullptr && library_->clock_reasons(gpu, &reasons) == kNvmlSuccess)
       state.reasons = reasons;
-    for (std::size_t i = 0; i < state.held_back_s.size(); ++i) {
+    std::size_t i = 0;
+    for (const int policy : kPolicies) {
       NvmlHeldBack time{};
-      if (library_->held_back != nullptr && library_->held_back(gpu, kPolicies[i], &time) == kNvmlSuccess)
+      if (library_->held_back != nullptr && library_->held_back(gpu, policy, &time) == kNvmlSuccess)
         state.held_back_s[i] = 1e-9 * static_cast<double>(time.held_back_ns);
+      ++i;
     }
     states.push_back(std::move(state));
   }
