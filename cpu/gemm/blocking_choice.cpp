@@ -197,10 +197,11 @@ int choose_gemm_threads(const GemmProblem& problem, const MicroKernels& kernels,
                         const Hierarchy& hierarchy) {
   int best = 1;
   double least = quickest(problem, kernels, 1, hierarchy).first;
-  for (int threads = std::min(2, cores); threads > 1; threads = std::min(2 * threads, cores)) {
+  for (int before = 1; before < cores;) {
+    const int threads = std::min(2 * before, cores);
     const double cycles = kTeamStart + quickest(problem, kernels, threads, hierarchy).first;
     if (cycles < least) least = cycles, best = threads;
-    if (threads == cores) break;
+    before = threads;
   }
   return best;
 }

@@ -28,9 +28,7 @@ class GemmKernel : public Kernel {
   GemmKernel(GemmProblem problem, const RunOptions& options)
       : problem_(problem),
         options_(options),
-        threads_(options.threads > 0 ? options.threads
-                                     : choose_gemm_threads(problem, micro_kernels(choose_isa(options.isa)),
-                                                           options.hierarchy.cores, options.hierarchy)),
+        threads_(gemm_threads(problem, choose_isa(options.isa), options)),
         gemm_(problem, choose_isa(options.isa), threads_, options.hierarchy) {}
 
   void set_up() override {
@@ -156,6 +154,11 @@ Check check_product(const ProductInMemory& product, double roundings, const char
     }
   }
   return worst;
+}
+
+int gemm_threads(const GemmProblem& problem, Isa isa, const RunOptions& options) {
+  if (options.threads > 0) return options.threads;
+  return choose_gemm_threads(problem, micro_kernels(isa), options.hierarchy.cores, options.hierarchy);
 }
 
 std::unique_ptr<Kernel> make_gemm_kernel(const GemmProblem& problem, const RunOptions& options) {

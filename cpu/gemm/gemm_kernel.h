@@ -9,8 +9,10 @@
 
 namespace mlpwatt {
 
-/// C = op(A) op(B) on options.threads threads (0 = as many cores as pay), checked row by row against the
-/// reference.
+/// What `options` ask for, or as many of the cores as pay.
+int gemm_threads(const GemmProblem& problem, Isa isa, const RunOptions& options);
+
+/// C = op(A) op(B) on gemm_threads, checked row by row against the reference.
 std::unique_ptr<Kernel> make_gemm_kernel(const GemmProblem& problem, const RunOptions& options);
 
 /// A product as it lies in memory: operands, their row lengths, and what came out.

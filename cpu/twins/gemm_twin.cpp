@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "cpu/gemm/gemm.h"
+#include "cpu/gemm/gemm_kernel.h"
 #include "cpu/team.h"
 #include "cpu/twins/loops.h"
 #include "kernels/random.h"
@@ -201,10 +202,8 @@ std::string why_no_twin(const std::string& variant, std::int64_t size, const Run
   const std::vector<Isa> here = available_isas();
   if (std::find(here.begin(), here.end(), isa) == here.end()) return "";  // making it says so
   const GemmProblem problem{GemmLayout::kNN, size, size, size};
-  const int threads = options.threads > 0 ? options.threads
-                                          : choose_gemm_threads(problem, micro_kernels(isa),
-                                                                options.hierarchy.cores, options.hierarchy);
-  const GemmBlocking blocking = choose_gemm_blocking(problem, micro_kernels(isa), threads, options.hierarchy);
+  const GemmBlocking blocking = choose_gemm_blocking(problem, micro_kernels(isa),
+                                                     gemm_threads(problem, isa, options), options.hierarchy);
   return blocking.pack_a || blocking.pack_b
              ? ""
              : "cpu/gemm packs nothing of this size here: there is no difference";

@@ -139,12 +139,7 @@ Fit fit(const Design& design, const BootstrapOptions& options) {
   for (int r = 0; r < options.resamples; ++r) {
     const std::vector<Eigen::Index> rows = grouped.draw(random);
     const Eigen::VectorXd values = fit_relative(x(rows, Eigen::all), design.y(rows));
-    Eigen::VectorXd all = Eigen::VectorXd::Zero(design.x.cols());
-    for (std::size_t k = 0; k < columns.size(); ++k) {
-      all(columns[k]) = values(static_cast<Eigen::Index>(k));
-      drawn[k].push_back(values(static_cast<Eigen::Index>(k)));
-    }
-    fit.resampled.push_back(std::move(all));
+    for (std::size_t k = 0; k < columns.size(); ++k) drawn[k].push_back(values(static_cast<Eigen::Index>(k)));
   }
   for (Coefficient& one : fit.coefficients)
     if (one.state != Identified::kYes)

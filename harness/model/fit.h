@@ -44,9 +44,8 @@ struct Coefficient {
 };
 
 struct Fit {
-  std::vector<Coefficient> coefficients;   ///< in the order of the terms
-  std::vector<Eigen::VectorXd> resampled;  ///< the bootstrap's coefficients, 0 where not identified
-  Eigen::VectorXd values() const;          ///< 0 where not identified
+  std::vector<Coefficient> coefficients;  ///< in the order of the terms
+  Eigen::VectorXd values() const;         ///< 0 where not identified
   double predict(const Eigen::VectorXd& x) const { return values().dot(x); }
 };
 

@@ -209,15 +209,14 @@ Fit fit_roofline_rates(const std::vector<TrainingRun>& runs, const std::vector<s
   const GroupedRows grouped(names);
   RandomStream random(options.seed);
   std::vector<double> flop_rates, byte_rates;
-  Fit fit;
   for (int r = 0; r < options.resamples; ++r) {
     std::vector<Relative> some;
     for (const Eigen::Index i : grouped.draw(random)) some.push_back(work[static_cast<std::size_t>(i)]);
     const Roofline drawn = fit_ratio(some);
     flop_rates.push_back(drawn.per_flop);
     byte_rates.push_back(drawn.per_byte);
-    fit.resampled.push_back(Eigen::Vector2d{drawn.per_flop, drawn.per_byte});
   }
+  Fit fit;
   const auto add = [&](const Term& term, double value, const std::vector<double>& drawn, bool met) {
     Coefficient one;
     one.term = term.name;

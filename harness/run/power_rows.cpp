@@ -270,29 +270,27 @@ void set_gpu_state(Row& row, const std::vector<GpuState>& before, const std::vec
   const std::string& uuid = row.text("device_uuid");
   if (uuid.empty()) return;
   std::uint64_t slowing = 0;
+  /// Its state, all empty where it did not answer.
   const auto set = [&](const std::vector<GpuState>& states, const std::string& when) {
-    for (const GpuState& state : states) {
-      if (state.uuid != uuid) continue;
-      if (state.temperature_c) row.set("gpu_temperature_" + when + "_c", *state.temperature_c);
-      if (state.clock_hz) row.set("gpu_clock_" + when + "_hz", *state.clock_hz);
-      if (state.memory_clock_hz) row.set("gpu_memory_clock_" + when + "_hz", *state.memory_clock_hz);
-      if (!state.reasons) continue;
+    const auto found =
+        std::find_if(states.begin(), states.end(), [&](const GpuState& one) { return one.uuid == uuid; });
+    const GpuState state = found == states.end() ? GpuState{} : *found;
+    if (state.temperature_c) row.set("gpu_temperature_" + when + "_c", *state.temperature_c);
+    if (state.clock_hz) row.set("gpu_clock_" + when + "_hz", *state.clock_hz);
+    if (state.memory_clock_hz) row.set("gpu_memory_clock_" + when + "_hz", *state.memory_clock_hz);
+    if (state.reasons) {
       row.set("gpu_throttle_" + when, reasons_text(*state.reasons));
       slowing |= slowing_reasons(*state.reasons);
     }
+    return state;
   };
-  set(before, "before");
-  set(after, "after");
-  const auto mine = [&](const std::vector<GpuState>& states) {
-    return std::find_if(states.begin(), states.end(), [&](const GpuState& s) { return s.uuid == uuid; });
-  };
+  const GpuState first = set(before, "before"), last = set(after, "after");
   bool held_back = slowing != 0;
-  if (const auto first = mine(before), last = mine(after); first != before.end() && last != after.end())
-    if (const std::optional<double> seconds = held_back_between_s(*first, *last)) {
-      row.set("gpu_held_back_s", *seconds);
-      constexpr double kWorthTelling = 0.01;  // of the window
-      held_back |= *seconds > kWorthTelling * row.real("duration_s");
-    }
+  if (const std::optional<double> seconds = held_back_between_s(first, last)) {
+    row.set("gpu_held_back_s", *seconds);
+    constexpr double kWorthTelling = 0.01;  // of the window
+    held_back |= *seconds > kWorthTelling * row.real("duration_s");
+  }
   if (!held_back) return;
   const std::string& quality = row.text("quality");
   row.set("quality", quality.empty() || quality == "ok" ? "gpu_throttled" : quality + " gpu_throttled");

@@ -34,9 +34,7 @@ struct NvmlField {
   int status;               ///< nvmlReturn_t of this field alone
   NvmlValue value;
 };
-}
 
-extern "C" {
 /// nvmlViolationTime_t
 struct NvmlHeldBack {
   unsigned long long reference_us;
