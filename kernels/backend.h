@@ -30,6 +30,9 @@ struct Backend {
   /// Errors: std::exception, one line.
   std::function<Trainer(const Network&, const Dataset&, const RunOptions&, const reference::Adam&)>
       make_trainer;
+  /// Times a training step of any network on a dataset of that name, on the grid or off it.
+  std::function<std::unique_ptr<Kernel>(const Network&, const std::string& dataset, const RunOptions&)>
+      make_step;
 };
 
 /// nullptr when nothing of that name was built into this program.

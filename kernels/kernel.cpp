@@ -13,6 +13,8 @@ std::string failure_of(const Check& check) {
   return text;
 }
 
+std::string algorithm_name(const std::string& fact) { return fact.substr(0, fact.find(' ')); }
+
 Check check_within(double error, double bound, const std::string& what) {
   Check check;
   check.error = error;

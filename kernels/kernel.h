@@ -66,6 +66,9 @@ class Kernel {
   virtual std::map<std::string, std::string> facts() const = 0;
 };
 
+/// Of a fact "algorithm", "graph 18 kernels a step": its name, "graph". What follows is how it was tuned.
+std::string algorithm_name(const std::string& fact);
+
 using ParameterValue = std::variant<std::int64_t, double, std::string>;
 
 /// One entry of the catalogue: a named benchmark that can make its kernel.

@@ -107,7 +107,7 @@ const FamilyRegistration registration{
     {"cpu/mlp_train", "cpu", "training steps of the study's networks: <dataset>/<shape>/<size>/<depth>",
      enumerate}};
 
-const BackendRegistration backend{{"cpu", [] { return std::string(); }, {}, make_trainer}};
+const BackendRegistration backend{{"cpu", [] { return std::string(); }, {}, make_trainer, make_mlp_train}};
 
 }  // namespace
 

@@ -107,7 +107,8 @@ const FamilyRegistration registration{
     {"gpu/mlp_train", "gpu",
      "training steps of the study's networks on the GPU: <dataset>/<shape>/<size>/<depth>", enumerate}};
 
-const BackendRegistration backend{{"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer}};
+const BackendRegistration backend{
+    {"gpu", [] { return why_unavailable(); }, device_hierarchy, make_trainer, make_mlp_train}};
 
 }  // namespace
 

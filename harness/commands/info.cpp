@@ -14,6 +14,7 @@
 #include "harness/model/hierarchy_file.h"
 #include "harness/program.h"
 #include "harness/text.h"
+#include "kernels/backend.h"
 #include "meters/counters/counter_source.h"
 #include "meters/power_session.h"
 
@@ -23,7 +24,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  std::string meter_config;
+  std::string meter_config, backend = "cpu";
   bool json = false;
 };
 
@@ -114,10 +115,19 @@ const CommandRegistration registration{
       auto options = std::make_shared<Options>();
       app.add_option("--meter-config", options->meter_config,
                      "JSON file of meter addresses and options (default $MLPWATT_METERS)");
+      app.add_option("--backend", options->backend,
+                     "whose memory hierarchy: cpu, or gpu for the device's (what --hierarchy of predict and "
+                     "recommend reads)")
+          ->capture_default_str()
+          ->check(CLI::IsMember({"cpu", "gpu"}));
       app.add_flag("--json", options->json, "one JSON object");
       return [options](Context& context) {
         const nlohmann::json meter_config = read_meter_config(options->meter_config);
-        const Machine machine = read_machine();
+        Machine machine = read_machine();
+        if (const Backend& backend = require_backend(options->backend); backend.hierarchy) {
+          machine.hierarchy = backend.hierarchy();
+          machine.isas.clear();  // the processor's
+        }
         return options->json ? show_json(machine, meter_config, context)
                              : show_text(machine, meter_config, context);
       };

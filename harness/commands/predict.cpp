@@ -58,8 +58,8 @@ std::optional<Against> compare_with(const Options& options, const model::Questio
   }
   if (names.empty()) return std::nullopt;
   other.isa = c.isa;
-  // Threads stay as they are, or two things would differ at once.
-  other.threads = c.threads;
+  // Threads stay as they are, or two things would differ at once. (A device's are part of the algorithm.)
+  if (c.backend == "cpu") other.threads = c.threads;
   const model::Question other_question(other);
   const model::Configuration d = other_question.configuration(
       c.dataset, c.shape, c.size, c.depth, options.against_batch > 0 ? options.against_batch : c.batch);
@@ -195,8 +195,10 @@ const CommandRegistration registration{
           ->capture_default_str()
           ->check(CLI::Range(1, 1 << 24));
       model::add_question_options(app, options->question);
-      app.add_option("--against", options->against,
-                     "compare with this algorithm: fused, blocked, or a twin (twin_unblocked, twin_shallow)");
+      app.add_option(
+          "--against", options->against,
+          "compare with this algorithm: fused, blocked, a twin (twin_unblocked, twin_shallow), or of a "
+          "GPU resident, cooperative, graph");
       app.add_option("--against-batch", options->against_batch, "compare with batches of so many rows")
           ->check(CLI::Range(1, 1 << 24));
       app.add_flag("--verify", options->verify, "run both, in turns, and say what was measured");

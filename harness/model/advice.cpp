@@ -18,11 +18,14 @@ const std::vector<std::int64_t>& advised_sizes() {
   return sizes;
 }
 
-std::vector<std::string> datasets_of(const Contents& contents, std::int64_t machine_row, int most) {
+std::vector<std::string> datasets_of(const Question& question, int most) {
+  const Contents& contents = question.contents();
+  const std::int64_t machine_row = question.model().machine_row();
   const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
   std::map<std::string, int> runs;
   for (const Row& row : contents.rows(runs_table()))
-    if (is_training_step(row) && same.at(static_cast<std::size_t>(row.integer("machine_row"))) == machine_row)
+    if (is_training_step(row) && row.text("backend") == question.backend() &&
+        same.at(static_cast<std::size_t>(row.integer("machine_row"))) == machine_row)
       ++runs[row.text("dataset")];
   std::vector<std::pair<int, std::string>> order;
   for (const auto& [name, count] : runs) order.emplace_back(-count, name);
@@ -54,7 +57,7 @@ Json candidate_json(const Question& question, const Candidate& candidate) {
 void advise_for(const Question& question, int most_datasets, Json& advice) {
   const std::int64_t machine_row = question.model().machine_row();
   const Row& machine = question.contents().rows(machine_table()).at(static_cast<std::size_t>(machine_row));
-  for (const std::string& dataset : datasets_of(question.contents(), machine_row, most_datasets))
+  for (const std::string& dataset : datasets_of(question, most_datasets))
     for (const std::int64_t size : advised_sizes()) {
       std::vector<Candidate> candidates;
       try {
@@ -65,7 +68,7 @@ void advise_for(const Question& question, int most_datasets, Json& advice) {
       if (candidates.size() < 2) continue;
       const Candidate &best = candidates.front(), &median = candidates[candidates.size() / 2];
       const std::vector<std::string> why = explain(best, median);
-      advice.push_back({{"machine", machine.text("host") + ", " + machine.text("processor")},
+      advice.push_back({{"machine", machine.text("host") + ", " + question.computes()},
                         {"dataset", dataset},
                         {"size", size},
                         {"target", to_string(best.estimate.target)},
@@ -87,12 +90,14 @@ Json advise(const std::string& path, int most_datasets) {
   options.model_file = path;
   try {
     const Question first(options);
-    advise_for(first, most_datasets, advice);
-    for (const std::int64_t machine_row : first.model().machine_rows())
-      if (machine_row != first.model().machine_row()) {
-        options.machine = std::to_string(machine_row);
+    for (const std::int64_t machine_row : first.model().machine_rows()) {
+      options.machine = std::to_string(machine_row);
+      options.backend.clear();
+      for (const std::string& backend : Question(options).model().backends()) {
+        options.backend = backend;
         advise_for(Question(options), most_datasets, advice);
       }
+    }
   } catch (const std::invalid_argument&) {  // no model
   }
   return advice;

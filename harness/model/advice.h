@@ -8,8 +8,9 @@
 
 namespace mlpwatt::model {
 
-/// An array, one object a machine, dataset and size that has more than one network; empty when the file has
-/// no model of training steps on a CPU. Everything in it is modelled. Batches are those that fitted runs had.
+/// An array, one object a machine (its processor, its GPU), dataset and size that has more than one network;
+/// empty when the file has no model of training steps. Everything in it is modelled. Batches are those that
+/// fitted runs had.
 /// @param most_datasets those with most runs on the machine
 nlohmann::ordered_json advise(const std::string& path, int most_datasets = 4);
 

@@ -222,6 +222,12 @@ std::vector<std::string> Model::algorithms(const std::string& backend) const {
   return {names.begin(), names.end()};
 }
 
+std::vector<std::string> Model::backends() const {
+  std::set<std::string> names;
+  for (const auto& [name, coefficients] : coefficients_) names.insert(name.substr(0, name.find('|')));
+  return {names.begin(), names.end()};
+}
+
 std::vector<Target> Model::targets(const std::string& backend, const std::string& algorithm) const {
   std::vector<Target> found;
   for (const Target target : all_targets())
@@ -258,9 +264,10 @@ Estimate Model::predict(const Configuration& configuration, const Hierarchy& hie
   if (name.empty())
     throw std::invalid_argument(fmt::format(
         "no {} model was fitted for algorithm '{}' on {}; the file has: {}; record runs of it (mlpwatt run "
-        "--algorithm {} --filter '^cpu/mlp_train/' ... of a dozen sizes or more) and fit again",
+        "--algorithm {} --filter '^{}/mlp_train/' ... of a dozen sizes or more) and fit again",
         to_string(target), configuration.algorithm, configuration.backend,
-        fmt::join(algorithms(configuration.backend), ", "), priced_as(configuration.algorithm)));
+        fmt::join(algorithms(configuration.backend), ", "), priced_as(configuration.algorithm),
+        configuration.backend));
   TrainingRun run;
   run.configuration = configuration;
   run.work = step_work(configuration, hierarchy);

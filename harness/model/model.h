@@ -80,6 +80,8 @@ class Model {
   /// Targets that can be predicted for this algorithm, energy first.
   std::vector<Target> targets(const std::string& backend, const std::string& algorithm) const;
   std::vector<std::string> algorithms(const std::string& backend) const;
+  /// That something was fitted for on this machine, "cpu" first.
+  std::vector<std::string> backends() const;
   /// @param configuration, hierarchy what runs where; other: the hierarchy is of a machine that is not here
   /// Energy needs the time as well: its static term is price times the predicted time.
   /// Errors: std::invalid_argument when nothing was fitted for the algorithm (names those that were).

@@ -1,6 +1,6 @@
 #pragma once
-// What `predict` and `recommend` share: which file's model, which machine, which kernel, and turning a
-// network into a configuration of it.
+// What `predict` and `recommend` share: which file's model, which machine or device of it, which kernel, and
+// turning a network into a configuration of it.
 
 #include <memory>
 #include <optional>
@@ -18,20 +18,22 @@ class App;
 namespace mlpwatt::model {
 
 struct QuestionOptions {
-  std::string model_file, machine, hierarchy_file, algorithm, isa;
+  std::string model_file, machine, backend, hierarchy_file, algorithm, isa;
   int threads = 0;
 };
 
-/// --model --machine --hierarchy --algorithm --isa --threads
+/// --model --machine --backend --hierarchy --algorithm --isa --threads
 void add_question_options(CLI::App& app, QuestionOptions& options);
 
 /// A model, and the machine the question is about.
 class Question {
  public:
-  /// Errors: UsageError for a missing model file; as Model and read_hierarchy_file.
+  /// Errors: UsageError for a missing model file, a backend nothing was fitted for (names those that were),
+  /// threads asked of a device; as Model and read_hierarchy_file.
   explicit Question(const QuestionOptions& options);
 
   /// The configuration the program would run: its own choice of algorithm and threads where none is forced.
+  /// On a device that choice is measured when a network is set up; here it is the quickest by the model.
   Configuration configuration(const std::string& dataset, const std::string& shape, std::int64_t size,
                               int depth, int batch) const;
   Estimate estimate(const Configuration& configuration, Target target) const;
@@ -41,6 +43,9 @@ class Question {
   const Model& model() const { return *model_; }
   const Contents& contents() const { return contents_; }
   const Hierarchy& hierarchy() const { return machine_.hierarchy; }
+  const std::string& backend() const { return options_.backend; }
+  /// Name of the processor or device that the fitted runs were computed by.
+  const std::string& computes() const;
   /// No fitted run has a batch as small or as large, as few or as many threads, or that instruction set: the
   /// terms' prices were not seen there.
   bool extrapolates(const Configuration& configuration) const;
@@ -52,6 +57,15 @@ class Question {
   std::string basis() const;
 
  private:
+  bool on_processor() const { return options_.backend == "cpu"; }
+  const Row& fitted_machine() const;
+  /// Takes what there is to know from the runs that were fitted.
+  void read_fitted_runs();
+  void choose_on_processor(Configuration& c) const;
+  void choose_on_device(Configuration& c) const;
+  /// c as `algorithm` would run it on the device: with what the most similar network recorded in it had.
+  /// Nothing when no fitted run is of that algorithm.
+  std::optional<Configuration> on_device(Configuration c, const std::string& algorithm) const;
   /// What the machine asked about does differently, for a prediction of this target.
   OtherMachine other_machine(const std::string& algorithm, Target target) const;
 
@@ -63,6 +77,9 @@ class Question {
   std::optional<OtherMachine> probed_;
   std::set<int> batches_, threads_;  ///< of the fitted runs
   std::set<std::string> isas_;
+  std::vector<Configuration> device_runs_;  ///< the fitted runs, where a device did them
+  std::string device_;                      ///< its name, where they say it
+  std::optional<Hierarchy> device_hierarchy_;
 };
 
 /// Training rows of an average step of the dataset: to get from steps to data.

@@ -11,6 +11,7 @@
 #include "harness/record/energy_quality.h"
 #include "kernels/dataset.h"
 #include "kernels/dataset_parts.h"
+#include "kernels/kernel.h"
 
 namespace mlpwatt::model {
 
@@ -50,8 +51,9 @@ double optional(std::int64_t value) {
   return value == kAbsentInteger ? std::nan("") : static_cast<double>(value);
 }
 
-/// /machine has the processor's caches only; where a device's run had its working sets, its row knows (and
-/// where it does not, they stay where /machine's caches would have them).
+/// Of a device's run whose row does not describe the device: /machine has the processor's caches only, but
+/// where the working sets were the row knows (and where it does not, they stay where /machine's caches would
+/// have them).
 void place_as_recorded(TrainingRun& run, const Row& row) {
   if (row.text("working_set_f_level").empty()) return;
   Placement& placement = run.work.placement;
@@ -127,7 +129,9 @@ StepWork step_work(const Configuration& c, const Hierarchy& hierarchy) {
   if (rest > 0)
     work.flops += rest_share * static_cast<double>(
                                    mlp_train_cost(c.network, static_cast<int>(rest), c.dataset_rows).flops());
-  work.placement = place(work.working_sets, hierarchy, std::max(1, c.threads));
+  // a device's caches are those of all its multiprocessors, however many threads were started on them
+  work.placement =
+      place(work.working_sets, hierarchy, c.backend == "cpu" ? std::max(1, c.threads) : hierarchy.cores);
   place_bytes(work, c);
 
   const auto& known = mlp_traffic_algorithms();
@@ -227,6 +231,21 @@ Hierarchy hierarchy_of(const Row& machine) {
   return hierarchy;
 }
 
+bool describes_device(const Row& run) { return run.integer("device_l2_bytes") != kAbsentInteger; }
+
+Hierarchy hierarchy_of(const Row& machine, const Row& run) {
+  if (!describes_device(run)) return hierarchy_of(machine);
+  constexpr int kLine_bytes = 128;  // of every CUDA device so far
+  Hierarchy hierarchy;
+  hierarchy.source = "cuda: " + run.text("device");
+  hierarchy.cores = hierarchy.hardware_threads = static_cast<int>(run.integer("device_multiprocessors"));
+  hierarchy.memory_bytes = run.integer("device_memory_bytes");
+  if (const std::int64_t l1 = run.integer("device_l1_bytes"); l1 != kAbsentInteger)
+    hierarchy.levels.push_back({"L1", l1, kLine_bytes, 0, 1});
+  hierarchy.levels.push_back({"L2", run.integer("device_l2_bytes"), kLine_bytes, 0, hierarchy.cores});
+  return hierarchy;
+}
+
 bool is_training_step(const Row& run) {
   return run.text("family").ends_with("mlp_train") && run.text("status") == "ok";
 }
@@ -244,7 +263,7 @@ Configuration configuration_of(const Row& run) {
   c.backend = run.text("backend");
   c.dataset = run.text("dataset");
   c.shape = run.text("shape");
-  c.algorithm = run.text("algorithm");
+  c.algorithm = algorithm_name(run.text("algorithm"));
   c.isa = run.text("isa");
   if (c.dataset.empty() || c.shape.empty()) throw std::invalid_argument("not a training step");
   c.size = run.integer("size");
@@ -273,8 +292,8 @@ std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::s
       run.machine_row = same.at(static_cast<std::size_t>(row.integer("machine_row")));
       const Row& machine = machines.at(static_cast<std::size_t>(run.machine_row));
       run.configuration = configuration_of(row);
-      run.work = step_work(run.configuration, hierarchy_of(machine));
-      if (run.configuration.backend != "cpu") place_as_recorded(run, row);
+      run.work = step_work(run.configuration, hierarchy_of(machine, row));
+      if (run.configuration.backend != "cpu" && !describes_device(row)) place_as_recorded(run, row);
       run.step_s = row.real("step_s");
       if (!(run.step_s > 0)) throw std::invalid_argument("no time per step");
       const double line = optional(machine.integer("line_bytes"));

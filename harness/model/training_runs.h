@@ -73,13 +73,18 @@ std::vector<std::int64_t> same_machines(const std::vector<Row>& machines);
 
 /// The hierarchy a row of /machine describes.
 Hierarchy hierarchy_of(const Row& machine);
+/// Whether a row of /runs has its device's hierarchy.
+bool describes_device(const Row& run);
+/// What a row of /runs was computed in: its device's hierarchy where the row describes one, else its
+/// machine's.
+Hierarchy hierarchy_of(const Row& machine, const Row& run);
 
 /// Whether a row of /runs is a training step that ran.
 bool is_training_step(const Row& run);
 /// Rows of its batch: its column, else its command line's, else the study's 256.
 int batch_of(const Row& run);
 
-/// The configuration of a row of /runs.
+/// The configuration of a row of /runs; of its algorithm the name, without how it was tuned.
 /// Errors: std::invalid_argument when the row is none, or names what this program does not know.
 Configuration configuration_of(const Row& run);
 

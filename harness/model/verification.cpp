@@ -11,11 +11,11 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "cpu/mlp/mlp_train.h"
 #include "harness/machine.h"
 #include "harness/options.h"
 #include "harness/run/run_one.h"
 #include "harness/text.h"
+#include "kernels/backend.h"
 #include "kernels/random.h"
 
 namespace mlpwatt::model {
@@ -26,15 +26,21 @@ TrainingRun measure(const Candidate& candidate, RunSettings settings, int repeti
   const Configuration& c = candidate.configuration;
   settings.kernel.batch = c.batch;
   settings.kernel.algorithm = c.algorithm;
-  settings.kernel.threads = c.threads;
-  settings.kernel.isa = c.isa;
-  const std::string name = fmt::format("cpu/mlp_train/{}/{}/{}/{}", c.dataset, c.shape, c.size, c.depth);
+  if (c.backend == "cpu") {  // a device's engine chooses the one, and is built for the other
+    settings.kernel.threads = c.threads;
+    settings.kernel.isa = c.isa;
+  }
+  const Backend& backend = require_backend(c.backend);
+  const std::string family = c.backend + "/mlp_train";
+  const std::string name = fmt::format("{}/{}/{}/{}/{}", family, c.dataset, c.shape, c.size, c.depth);
   Benchmark benchmark;  // the size may be off the grid: no entry of the catalogue
   benchmark.name = name;
-  benchmark.family = "cpu/mlp_train";
+  benchmark.family = family;
   benchmark.parameters = {
       {"dataset", c.dataset}, {"shape", c.shape}, {"size", c.size}, {"depth", std::int64_t{c.depth}}};
-  benchmark.make = [c](const RunOptions& options) { return make_mlp_train(c.network, c.dataset, options); };
+  benchmark.make = [&](const RunOptions& options) {
+    return backend.make_step(c.network, c.dataset, options);
+  };
   Record record = run_one(benchmark, settings, {0, repetition}, system_clock());
   if (record.run.text("status") != "ok")
     throw std::runtime_error(fmt::format("{}: {}", name, record.run.text("reason")));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "harness/build_facts.h"
 #include "harness/run/power_rows.h"
@@ -32,6 +33,13 @@ void set_parameters(Row& row, const std::map<std::string, ParameterValue>& param
       std::visit([&, key = name](const auto& held) { others[key] = held; }, value);
   }
   if (!others.empty()) row.set("other_parameters", others.dump());
+}
+
+/// Of the device that the row's backend computes on; none on the processor.
+std::optional<Hierarchy> device_hierarchy_of(const Row& row) {
+  const Backend* backend = find_backend(row.text("backend"));
+  if (backend == nullptr || !backend->hierarchy || !backend->unavailable().empty()) return std::nullopt;
+  return backend->hierarchy();
 }
 
 void set_identity(Row& row, const Benchmark& benchmark, const RunSettings& settings, const RunPlace& place) {
@@ -63,8 +71,7 @@ std::string substitution(const RunOptions& asked, const std::map<std::string, st
   const std::string isa = fact("isa"), algorithm = fact("algorithm");
   if (!asked.isa.empty() && isa != asked.isa)
     return fmt::format("--isa {} was asked for, this benchmark runs {} only", asked.isa, isa);
-  // what follows the first word is how it was tuned
-  if (!asked.algorithm.empty() && algorithm.substr(0, algorithm.find(' ')) != asked.algorithm)
+  if (!asked.algorithm.empty() && algorithm_name(algorithm) != asked.algorithm)
     return fmt::format("--algorithm {} was asked for, this benchmark runs {}", asked.algorithm,
                        algorithm.empty() ? "the only one it has" : algorithm);
   return "";
@@ -78,6 +85,12 @@ void set_facts(Row& row, const std::map<std::string, std::string>& facts) {
              name == "dataset_source" || name == "dataset_checksum")
       row.set(name, value);
     if (name == "isa") row.set("compiler_flags", compiler_flags_of(value));
+  }
+  if (const std::optional<Hierarchy> device = device_hierarchy_of(row)) {
+    row.set("device_multiprocessors", device->cores);
+    row.set("device_memory_bytes", device->memory_bytes);
+    for (const auto& [level, column] : {std::pair{"L1", "device_l1_bytes"}, {"L2", "device_l2_bytes"}})
+      if (const CacheLevel* cache = device->find(level)) row.set(column, cache->capacity_bytes);
   }
 }
 
@@ -96,10 +109,9 @@ void set_cost(Row& row, const Cost& cost, const RunSettings& settings) {
   const std::int64_t threads = row.integer("threads");
   const int units = threads > 0 ? static_cast<int>(threads) : settings.machine.hierarchy.cores;
   // The sets lie in the caches of whatever computes.
-  const Backend* device = find_backend(row.text("backend"));
-  const bool on_device = device != nullptr && device->hierarchy && device->unavailable().empty();
-  const Placement placement = on_device ? place(sets, device->hierarchy(), device->hierarchy().cores)
-                                        : place(sets, settings.machine.hierarchy, units);
+  const std::optional<Hierarchy> device = device_hierarchy_of(row);
+  const Placement placement =
+      device ? place(sets, *device, device->cores) : place(sets, settings.machine.hierarchy, units);
   const auto set = [&](const std::string& letter, const WorkingSet& bytes, const std::string& level) {
     row.set("working_set_" + letter + "_bytes", bytes.total_bytes());
     row.set("working_set_" + letter + "_level", level);

@@ -204,10 +204,19 @@ class Results:
         return runs.where(keep), datum[keep], note
 
     def levels_of(self, row, backend):
-        """The capacities that a backend's working sets meet: a host's caches are none of its GPU's. (The study's
-        imported GPU nodes are described by the device's own.)"""
-        own = backend == "cpu" or self.machine.text("hierarchy_source")[row].startswith("published")
-        return self.capacities(row) if own and row >= 0 else []
+        """The capacities that a backend's working sets meet: a host's caches are none of its GPU's, which the rows
+        of its runs describe. (The study's imported GPU nodes are described by the device's own.)"""
+        if row < 0:
+            return []
+        if backend == "cpu" or self.machine.text("hierarchy_source")[row].startswith("published"):
+            return self.capacities(row)
+        its = (self.runs.number("machine_row") == row) & (self.runs.text("backend") == backend)
+        described = self.runs.where(its & np.isfinite(self.runs.number("device_l2_bytes")))
+        if not len(described):
+            return []
+        units = int(described.number("device_multiprocessors")[0])
+        capacities = (("L1", described.number("device_l1_bytes")[0], 1), ("L2", described.number("device_l2_bytes")[0], units))
+        return [level for level in capacities if np.isfinite(level[1])]
 
     def capacities(self, row):
         """[(level, bytes, cores behind one)] of a machine, nearest first."""

@@ -71,12 +71,13 @@ def capacity_lines(axes, capacities, colour=GREY, lift=0):
 
 
 def capacities_of_groups(axes, results, groups, colours):
-    """Each machine's cache capacities once, in the colour of its own points where there are several machines."""
+    """The cache capacities of each machine's processor and GPU once, in the colour of its own points where there
+    are several."""
     drawn = []
     for (row, backend, _, _), colour in zip(groups, colours):
         levels = results.levels_of(row, backend)
-        if levels and row not in [one for one, _, _ in drawn]:
-            drawn.append((row, levels, colour))
+        if levels and (row, backend) not in [one for one, _, _ in drawn]:
+            drawn.append(((row, backend), levels, colour))
     for lift, (_, levels, colour) in enumerate(drawn):
         capacity_lines(axes, levels, *((colour, lift) if len(drawn) > 1 else ()))
 

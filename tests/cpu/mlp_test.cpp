@@ -305,7 +305,9 @@ TEST(FusedPlan, TeamsAndPanelsFitTheWork) {
     const Network network = make_network(Shape::kRectangle, parameters, 5, 42, 3, Task::kMulticlass);
     return threads_that_pay(network, available_isas().front(), 256, two);
   };
-  if (available_isas().front() == Isa::kAvx512) EXPECT_EQ(chosen(1000), 1);
+  if (available_isas().front() == Isa::kAvx512) {
+    EXPECT_EQ(chosen(1000), 1);
+  }
   EXPECT_EQ(chosen(16000), 2);
   const Network small{11, {3, 3, 1}, false, Task::kRegression},
       large{784, {1400, 1400, 1400, 10}, false, Task::kMulticlass};

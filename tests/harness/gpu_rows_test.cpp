@@ -7,8 +7,11 @@
 #include <filesystem>
 #include <optional>
 
+#include "harness/model/training_runs.h"
 #include "harness/record/record_file.h"
 #include "harness/run/power_rows.h"
+#include "harness/run/run_one.h"
+#include "kernels/backend.h"
 #include "tests/harness/program.h"
 #include "tests/support/temporary_folder.h"
 
@@ -48,6 +51,38 @@ TEST(GpuRows, TheStateIsThatOfTheGpuThatRan) {
   EXPECT_EQ(row.text("gpu_throttle_before"), "idle");
   EXPECT_EQ(row.text("gpu_throttle_after"), "none");
   EXPECT_EQ(row.text("quality"), "ok");
+}
+
+const BackendRegistration pretended{
+    {"pretended_device",
+     [] { return std::string(); },
+     [] {
+       Hierarchy device;
+       device.cores = 132;
+       device.memory_bytes = std::int64_t{80} << 30;
+       device.levels = {{"L1", 256 << 10, 128, 0, 1}, {"L2", 50 << 20, 128, 0, 132}};
+       return device;
+     },
+     {},
+     {}}};
+
+TEST(GpuRows, TheDevicesHierarchyIsTheRows) {
+  Row row(runs_table());
+  row.set("backend", "pretended_device");
+  set_facts(row, {{"device", "Pretend GPU"}});
+  EXPECT_EQ(row.integer("device_multiprocessors"), 132);
+  EXPECT_EQ(row.integer("device_l1_bytes"), 256 << 10);
+  EXPECT_EQ(row.integer("device_l2_bytes"), 50 << 20);
+  EXPECT_EQ(row.integer("device_memory_bytes"), std::int64_t{80} << 30);
+  const Hierarchy read = model::hierarchy_of(Row(machine_table()), row);
+  EXPECT_EQ(read.cores, 132);
+  EXPECT_EQ(read.find("L2")->capacity_bytes, 50 << 20);
+  EXPECT_EQ(read.find("L2")->shared_by_cores, 132);
+  EXPECT_EQ(read.find("L3"), nullptr);
+  Row of_the_processor(runs_table());
+  of_the_processor.set("backend", "cpu");
+  set_facts(of_the_processor, {{"isa", "generic"}});
+  EXPECT_FALSE(model::describes_device(of_the_processor));
 }
 
 TEST(GpuRows, AnotherGpusJoulesAreNotOfTheRun) {

@@ -465,6 +465,21 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
   const std::string page = text_of(folder_.path("gpu.html"));
   EXPECT_NE(page.find("No cpu/fma and cpu/stream runs"), std::string::npos);
   EXPECT_NE(page.find("No cpu/stream or cpu/chase runs"), std::string::npos);
+
+  // where the runs describe their device, its own are drawn
+  for (Row& row : contents.rows(runs_table())) {
+    row.set("device_multiprocessors", 132);
+    row.set("device_l1_bytes", 256 << 10);
+    row.set("device_l2_bytes", 4 << 20);
+  }
+  write_file(folder_.path("described.h5"), contents);
+  ASSERT_EQ(run({"report", folder_.path("described.h5"), "-o", folder_.path("described.html"), "--figures",
+                 folder_.path("described"), "--only", sets})
+                .status,
+            0);
+  const std::string described = text_of(folder_.path("described/" + sets + ".svg"));
+  EXPECT_GT(occurrences(described, ">L2<"), 0);
+  EXPECT_EQ(occurrences(described, ">L3<"), 0);
 }
 
 TEST_F(Report, WidthsThatFallOffTheCliffAreNamed) {

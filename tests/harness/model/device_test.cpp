@@ -1,0 +1,168 @@
+// Models of a GPU's runs: fitted, asked, advised, from a file that describes the device.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+
+#include "harness/model/advice.h"
+#include "harness/model/model.h"
+#include "harness/record/reader.h"
+#include "kernels/backend.h"
+#include "tests/harness/model/synthetic_file.h"
+#include "tests/harness/program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace mlpwatt::model {
+namespace {
+
+using mlpwatt::testing::Outcome;
+using mlpwatt::testing::run;
+using mlpwatt::testing::TemporaryFolder;
+using ::testing::HasSubstr;
+
+const std::map<std::string, mlpwatt::testing::TruePrices>& device_prices() {
+  // Work is of each of the device's threads: prices are of bytes and FLOPs divided by 33792, or 2048.
+  static const std::map<std::string, mlpwatt::testing::TruePrices> prices{
+      {"resident", {{"step", 1e-6}, {"layer", 4e-7}, {"flop", 2e-9}, {"L1", 4e-9}, {"L2", 2e-8}}},
+      {"cooperative", {{"step", 3e-6}, {"layer", 3e-6}, {"flop", 6e-9}, {"L1", 2e-8}, {"L2", 4e-8}}},
+      {"graph",
+       {{"step", 1.5e-5}, {"layer", 4e-6}, {"flop", 1e-9}, {"L1", 4e-9}, {"L2", 1e-8}, {"memory", 4e-8}}}};
+  return prices;
+}
+
+class DeviceModel : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder;
+    file_ = folder_->path("gpu.h5");
+    write_file(file_, mlpwatt::testing::synthetic_device_contents(device_prices(), 500, 0.02));
+    fit_ = run({"fit", file_, "--resamples", "20"});
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  /// An answer of predict for a rectangle of mnist.
+  static Outcome predict(const std::string& size, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> args{"predict",   "--model", file_, "--dataset", "mnist", "--shape",
+                                  "rectangle", "--size",  size,  "--depth",   "4",     "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    return run(args);
+  }
+
+  static TemporaryFolder* folder_;
+  static std::string file_;
+  static Outcome fit_;
+};
+TemporaryFolder* DeviceModel::folder_ = nullptr;
+std::string DeviceModel::file_;
+Outcome DeviceModel::fit_;
+
+TEST_F(DeviceModel, AnEngineIsOneAlgorithmHoweverItWasTuned) {
+  ASSERT_EQ(fit_.status, 0) << fit_.err;
+  std::set<std::string> algorithms;
+  for (const Row& row : Reader(file_).rows(model_table())) {
+    algorithms.insert(row.text("algorithm"));
+    if (row.text("form") != "placement" || row.text("state") != "identified") continue;
+    const auto& prices = device_prices().at(row.text("algorithm"));
+    const auto price = prices.find(row.text("term"));
+    if (price == prices.end() || row.text("term") == "flop" || row.text("term") == "L1") continue;
+    EXPECT_LE(row.real("low95"), 1.1 * price->second) << row.text("algorithm") << ' ' << row.text("term");
+    EXPECT_GE(row.real("high95"), 0.9 * price->second) << row.text("algorithm") << ' ' << row.text("term");
+  }
+  EXPECT_EQ(algorithms, (std::set<std::string>{"cooperative", "graph", "resident"}));
+}
+
+TEST_F(DeviceModel, PredictTakesTheEngineThatWouldBeQuickest) {
+  const Outcome small = predict("2048"), large = predict("16777216");
+  ASSERT_EQ(small.status, 0) << small.err;
+  ASSERT_EQ(large.status, 0) << large.err;
+  EXPECT_EQ(small.json()["algorithm"], "resident");
+  EXPECT_EQ(small.json()["threads"], 2048) << "what the networks like it had";
+  EXPECT_EQ(small.json()["isa"], "sm_90");
+  EXPECT_THAT(small.json()["basis"].get<std::string>(), HasSubstr("pretend (Pretend GPU)"));
+  EXPECT_EQ(large.json()["algorithm"], "graph");
+  EXPECT_FALSE(large.json()["extrapolated"].get<bool>());
+  // 16 M parameters are 64 MB: beyond the device's L2 of 50 MiB, far beyond the processor's caches
+  EXPECT_EQ(large.json()["working_set_levels"]["f"], "memory");
+  EXPECT_EQ(predict("4194304").json()["working_set_levels"]["f"], "L2");
+  // what keeps a network on the chip is never chosen for one far beyond those it held
+  EXPECT_NE(predict("65536").json()["algorithm"], "resident");
+  EXPECT_EQ(predict("65536", {"--algorithm", "resident"}).json()["algorithm"], "resident");
+}
+
+TEST_F(DeviceModel, ALargerCacheIsAskedThroughAFile) {
+  const auto device = [](int l2_mib) {
+    std::ofstream(folder_->path("device.json")) << R"({"cores": 132, "memory_bytes": 85899345920, "caches": [
+      {"level": "L1", "capacity_bytes": 262144, "line_bytes": 128, "shared_by_cores": 1},
+      {"level": "L2", "capacity_bytes": )" << l2_mib * 1048576LL
+                                                << R"(, "line_bytes": 128, "shared_by_cores": 132}]})";
+    return folder_->path("device.json");
+  };
+  const auto per_step = [&](int l2_mib) {
+    const Outcome outcome = predict("16777216", {"--algorithm", "graph", "--hierarchy", device(l2_mib)});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()["estimates"][0]["per_step"].get<double>();
+  };
+  EXPECT_NEAR(per_step(50),
+              predict("16777216", {"--algorithm", "graph"}).json()["estimates"][0]["per_step"].get<double>(),
+              1e-12);
+  EXPECT_LT(per_step(1024), per_step(50));
+}
+
+TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
+  const Outcome outcome =
+      run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "4096", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  for (const auto& candidate : outcome.json()["candidates"]) EXPECT_EQ(candidate["algorithm"], "resident");
+  const auto advice = advise(file_, 2);
+  ASSERT_FALSE(advice.empty());
+  for (const auto& one : advice) EXPECT_EQ(one["machine"], "pretend, Pretend GPU");
+}
+
+TEST_F(DeviceModel, AskingForWhatWasNotFittedSaysWhatThereIs) {
+  const Outcome processor = predict("2048", {"--backend", "cpu"});
+  EXPECT_EQ(processor.status, 2);
+  EXPECT_THAT(processor.err, HasSubstr("nothing was fitted for backend cpu on this machine; it has: gpu"));
+  const Outcome threads = predict("2048", {"--threads", "4"});
+  EXPECT_EQ(threads.status, 2);
+  EXPECT_THAT(threads.err, HasSubstr("a device's engine chooses its own"));
+  const Outcome engine = predict("2048", {"--algorithm", "graph_tf32"});
+  EXPECT_EQ(engine.status, 2);
+  EXPECT_THAT(engine.err, HasSubstr("the file has: cooperative, graph, resident"));
+  EXPECT_THAT(engine.err, HasSubstr("'^gpu/mlp_train/'"));
+  for (const Outcome& outcome : {processor, threads, engine})
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+}
+
+TEST_F(DeviceModel, AFileOfBothIsAskedByBackend) {
+  const std::string both = folder_->path("both.h5");
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 120, 0.02);
+  const Contents processor = mlpwatt::testing::synthetic_contents(
+      "traffic", {{"step", 2e-6}, {"layer", 5e-7}, {"flop", 3e-11}, {"L2", 2e-11}}, 120, 0.02);
+  for (const Row& row : processor.rows(runs_table())) {
+    Record record;
+    record.machine = mlpwatt::testing::plain_machine();
+    record.run = row;
+    contents.add(std::move(record));
+  }
+  write_file(both, contents);
+  ASSERT_EQ(run({"fit", both, "--resamples", "20"}).status, 0);
+  const auto algorithm = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args{"predict",   "--model", both,   "--dataset", "mnist", "--shape",
+                                  "rectangle", "--size",  "4096", "--depth",   "4",     "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Outcome outcome = run(args);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()["algorithm"].get<std::string>();
+  };
+  EXPECT_THAT(algorithm({}), ::testing::AnyOf("fused", "blocked"))
+      << "the processor's where the file has them";
+  EXPECT_EQ(algorithm({"--backend", "gpu"}), "resident");
+  std::set<std::string> advised;
+  for (const auto& one : advise(both, 1)) advised.insert(one["machine"]);
+  EXPECT_EQ(advised, (std::set<std::string>{"pretend, Pretend GPU", "pretend, Pretend Processor"}));
+}
+
+}  // namespace
+}  // namespace mlpwatt::model
