@@ -1,4 +1,5 @@
-// mlpwatt probes: the memory hierarchy as the probes of a file found it, against what hwloc reports.
+// mlpwatt probes: the memory hierarchy as the probes of a file found it, against what hwloc, or a GPU's
+// driver, reports.
 
 #include <fmt/format.h>
 
@@ -23,7 +24,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  std::string file;
+  std::string file, backend = "cpu";
   bool json = false, hierarchy = false;
 };
 
@@ -75,9 +76,9 @@ Json findings_json(const model::ProbeFindings& findings) {
 
 /// What `mlpwatt info --json` prints of a machine, with the rates found; for --hierarchy of predict and
 /// recommend.
-Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
+Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine, bool of_processor) {
   Json object{{"host", machine.text("host")}, {"processor", machine.text("processor")}};
-  object.update(model::hierarchy_json(model::hierarchy_of(machine)));
+  object.update(model::hierarchy_json(findings.hierarchy));
   const auto fill = [](Json& rate, const model::Interval& found) {
     if (!std::isnan(found.value)) rate = found.value;
   };
@@ -93,7 +94,7 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
   if (findings.energy_above_idle) fill(object["j_per_flop"], findings.j_per_flop);
   if (findings.energy_above_idle) fill(object["idle_power_w"], findings.idle_power_w);
   Json isas = Json::array();
-  const std::string& text = machine.text("isas");
+  const std::string text = of_processor ? machine.text("isas") : "";
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(' ', at), text.size());
     isas.push_back(text.substr(at, end - at));
@@ -106,23 +107,28 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine) {
 int show(const Options& options, Context& context) {
   if (!std::filesystem::exists(options.file)) throw UsageError("no file " + options.file);
   const Contents contents = read_file(options.file);
-  const model::ProbeFindings findings = model::find_hierarchy(contents, options.file);
+  const bool of_processor = options.backend == "cpu";
+  const model::ProbeFindings findings = model::find_hierarchy(contents, options.file, -1, options.backend);
   const Row& machine = contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row));
   if (options.hierarchy || options.json) {
-    context.out << (options.hierarchy ? hierarchy_json(findings, machine) : findings_json(findings)).dump(2)
+    context.out << (options.hierarchy ? hierarchy_json(findings, machine, of_processor)
+                                      : findings_json(findings))
+                       .dump(2)
                 << '\n';
     return kExitOk;
   }
+  const std::string reported = of_processor ? "hwloc" : "driver";
   std::vector<std::vector<std::string>> lines{
-      {"level", "hwloc", "step in latency", "step in bandwidth", "bandwidth", "latency", "energy per byte"}};
+      {"level", reported, "step in latency", "step in bandwidth", "bandwidth", "latency", "energy per byte"}};
   for (const model::LevelFinding& level : findings.levels)
     lines.push_back({level.level, std::isnan(level.capacity_bytes) ? "-" : human_bytes(level.capacity_bytes),
                      level.level == "memory" ? "-" : steps_text(level.by_latency),
                      level.level == "memory" ? "-" : steps_text(level.by_bandwidth),
                      interval_text(level.bandwidth_bytes_per_s, "B/s"), interval_text(level.latency_s, "s"),
                      interval_text(level.j_per_byte, "J")});
-  context.out << fmt::format("{}, {}; one thread, medians with 95 % intervals\n", machine.text("host"),
-                             machine.text("processor"))
+  context.out << fmt::format("{}, {}; {}, medians with 95 % intervals\n", machine.text("host"),
+                             of_processor ? machine.text("processor") : findings.hierarchy.source,
+                             of_processor ? "one thread" : "the whole device, its latency by one thread")
               << text_table(lines)
               << fmt::format("arithmetic  {} per second, {} per FLOP\n",
                              interval_text(findings.flops_per_s, "FLOP"),
@@ -136,16 +142,19 @@ int show(const Options& options, Context& context) {
                                    : "the machine's whole power: no run has its idle power");
   for (const model::LevelFinding& level : findings.levels)
     if (!level.disagreement.empty())
-      context.out << fmt::format("disagreement: {} of {} by hwloc, but {}\n", level.level,
-                                 human_bytes(level.capacity_bytes), level.disagreement);
+      context.out << fmt::format("disagreement: {} of {} by {}, but {}\n", level.level,
+                                 human_bytes(level.capacity_bytes), reported, level.disagreement);
   return kExitOk;
 }
 
 const CommandRegistration registration{
-    "probes", "the memory hierarchy as a file's probes found it, against hwloc", [](CLI::App& app) -> Action {
+    "probes", "the memory hierarchy as a file's probes found it, against what hwloc or the driver reports",
+    [](CLI::App& app) -> Action {
       auto options = std::make_shared<Options>();
-      app.add_option("file", options->file, "results file with cpu/stream, cpu/chase and cpu/fma runs")
-          ->required();
+      app.add_option("file", options->file, "results file with runs of stream, chase and fma")->required();
+      app.add_option("--backend", options->backend, "whose: cpu, or gpu for gpu/stream, gpu/chase, gpu/fma")
+          ->capture_default_str()
+          ->check(CLI::IsMember({"cpu", "gpu"}));
       app.add_flag("--json", options->json, "one JSON object");
       app.add_flag("--hierarchy", options->hierarchy,
                    "the machine with its rates as JSON, for --hierarchy of predict and recommend");

@@ -23,11 +23,11 @@ struct DescribedMachine {
 OtherMachine rates_of(const ProbeFindings& findings);
 
 /// Reads cores, memory_bytes and caches [{level, capacity_bytes, line_bytes, associativity,
-/// shared_by_cores}], and where given caches[].bandwidth_bytes_per_s (of one core), caches[].j_per_byte,
-/// memory {bandwidth_bytes_per_s, j_per_byte}, flops_per_s, j_per_flop, idle_power_w. The joules are above
-/// idle; with the idle power beside them, which takes the place of the static term, nothing is counted twice.
-/// Other keys, and caches beyond L3, are left alone. Errors: std::invalid_argument naming the file, the key
-/// and what is wrong with it.
+/// shared_by_cores}], and where given caches[].bandwidth_bytes_per_s (of one core, or of a whole device),
+/// caches[].j_per_byte, memory {bandwidth_bytes_per_s, j_per_byte}, flops_per_s, j_per_flop, idle_power_w.
+/// The joules are above idle; with the idle power beside them, which takes the place of the static term,
+/// nothing is counted twice. Other keys, and caches beyond L3, are left alone. Errors: std::invalid_argument
+/// naming the file, the key and what is wrong with it.
 DescribedMachine read_hierarchy_file(const std::string& path);
 
 /// The same keys of a machine that is here, its rates null: nothing is known of them yet.

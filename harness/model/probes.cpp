@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <tuple>
 
 #include "harness/model/fit.h"
 #include "harness/model/training_runs.h"
@@ -53,21 +54,21 @@ struct Probes {
   std::vector<Probe> read, chase, local, fma;
 };
 
-/// The probes of a file that ran, of one machine's processor (a GPU's are of another hierarchy).
+/// The probes of a file that ran, of one machine's processor or of its GPU.
 struct ProbeRows {
   std::int64_t machine_row = 0;
   std::vector<const Row*> rows;
 };
 
 /// @param machine_row as find_hierarchy's
-ProbeRows probe_rows(const Contents& contents, std::int64_t machine_row) {
+ProbeRows probe_rows(const Contents& contents, std::int64_t machine_row, const std::string& backend) {
   ProbeRows found{machine_row, {}};
   const std::vector<std::int64_t> same = same_machines(contents.rows(machine_table()));
   bool memory = false;
   for (const Row& row : contents.rows(runs_table())) {
     const std::string& family = row.text("family");
-    const bool of_memory = family == "cpu/stream" || family == "cpu/chase";
-    if (row.text("status") != "ok" || (!of_memory && family != "cpu/fma")) continue;
+    const bool of_memory = family == backend + "/stream" || family == backend + "/chase";
+    if (row.text("status") != "ok" || (!of_memory && family != backend + "/fma")) continue;
     const std::int64_t machine = same.at(static_cast<std::size_t>(row.integer("machine_row")));
     if (found.machine_row < 0 && of_memory) {
       found.machine_row = machine;  // the arithmetic before it may be another's
@@ -84,15 +85,17 @@ ProbeRows probe_rows(const Contents& contents, std::int64_t machine_row) {
 }
 
 /// @param energy column of the joules, of this provenance; "" = none
-Probes collect(const std::vector<const Row*>& rows, const std::string& energy,
-               const std::string& provenance) {
+Probes collect(const std::vector<const Row*>& rows, const std::string& energy, const std::string& provenance,
+               const std::string& backend) {
   Probes probes;
+  const bool of_processor = backend == "cpu";
   for (const Row* one_row : rows) {
     const Row& row = *one_row;
-    const bool arithmetic = row.text("family") == "cpu/fma";
+    const bool arithmetic = row.text("family") == backend + "/fma";
     // Registers are each core's own: a team's rate is its members' sum. Caches are shared: one thread only.
-    if (row.integer("threads") != 1 && !arithmetic) continue;
-    const double team = static_cast<double>(std::max<std::int64_t>(1, row.integer("threads")));
+    if (of_processor && row.integer("threads") != 1 && !arithmetic) continue;
+    const double team =
+        of_processor ? static_cast<double>(std::max<std::int64_t>(1, row.integer("threads"))) : 1;
     Probe one;
     one.step_s = row.real("step_s");
     if (!(one.step_s > 0)) continue;
@@ -113,10 +116,13 @@ Probes collect(const std::vector<const Row*>& rows, const std::string& energy,
         static_cast<double>(std::max<std::int64_t>(0, row.integer("flops"))) / (arithmetic ? team : 1);
     if (arithmetic) one.joules /= team;
     const std::string& name = row.text("name");
-    if (name.starts_with("cpu/stream/read/") && one.bytes > 0) probes.read.push_back(one);
-    if (name.starts_with("cpu/chase/") && !name.ends_with("/huge") && one.bytes > 0 && one.loads > 0)
+    if (name.ends_with("/shared")) continue;  // memory of a device's own, no level of its caches
+    if (name.starts_with(backend + "/stream/read/") && one.bytes > 0) probes.read.push_back(one);
+    if (name.starts_with(backend + "/chase/") && !name.ends_with("/huge") && one.bytes > 0 && one.loads > 0)
       (name.ends_with("/local") ? probes.local : probes.chase).push_back(one);
-    if (arithmetic && one.flops > 0) probes.fma.push_back(one);
+    // what training computes in; tensor cores are another unit
+    if (arithmetic && one.flops > 0 && (of_processor || name == backend + "/fma/fp32"))
+      probes.fma.push_back(one);
   }
   return probes;
 }
@@ -144,7 +150,7 @@ std::string where(const Step& step) {
   return fmt::format("{} to {}", human_bytes(step.last_before_bytes), human_bytes(step.first_after_bytes));
 }
 
-/// A plateau's worth of sizes on either side of hwloc's capacity, and no gap of more than an octave there: a
+/// A plateau's worth of sizes on either side of the capacity, and no gap of more than an octave there: a
 /// step would have been seen. A handful of sizes (the quick suite's) shows none.
 bool covers(const std::vector<SweepPoint>& sweep, double capacity_bytes) {
   const auto beyond = std::partition_point(sweep.begin(), sweep.end(), [&](const SweepPoint& point) {
@@ -158,8 +164,8 @@ bool covers(const std::vector<SweepPoint>& sweep, double capacity_bytes) {
 
 /// Which level each step belongs to, -1 for a level without one: in order, the steps as near to the
 /// capacities as can be. As many steps as levels leave no choice.
-std::vector<int> steps_of_levels(const std::vector<Step>& steps, const Hierarchy& hierarchy) {
-  const std::size_t levels = hierarchy.levels.size();
+std::vector<int> steps_of_levels(const std::vector<Step>& steps, const std::vector<double>& capacities) {
+  const std::size_t levels = capacities.size();
   std::vector<int> best(levels, -1);
   double least = std::numeric_limits<double>::infinity();
   for (unsigned chosen = 0; chosen < 1u << levels; ++chosen) {
@@ -170,8 +176,8 @@ std::vector<int> steps_of_levels(const std::vector<Step>& steps, const Hierarchy
     for (std::size_t i = 0; i < levels; ++i) {
       if ((chosen >> i & 1) == 0) continue;
       const Step& step = steps[static_cast<std::size_t>(next)];
-      distance += std::abs(std::log(std::sqrt(step.last_before_bytes * step.first_after_bytes) /
-                                    static_cast<double>(hierarchy.levels[i].capacity_bytes)));
+      distance +=
+          std::abs(std::log(std::sqrt(step.last_before_bytes * step.first_after_bytes) / capacities[i]));
       of_level[i] = next++;
     }
     if (distance < least) least = distance, best = of_level;
@@ -185,13 +191,15 @@ void judge(LevelFinding& level, const std::vector<SweepPoint>& latency,
   const auto disagree = [&](const std::string& how) {
     level.disagreement += (level.disagreement.empty() ? "" : "; ") + how;
   };
-  for (const auto& [steps, name] :
-       {std::pair{&level.by_latency, "latency"}, std::pair{&level.by_bandwidth, "bandwidth"}})
+  for (const auto& [steps, name, capacity_bytes] :
+       {std::tuple{&level.by_latency, "latency", level.capacity_bytes},
+        std::tuple{&level.by_bandwidth, "bandwidth", level.swept_capacity_bytes}})
     for (const Step& step : *steps)
-      if (!step.agrees_with(level.capacity_bytes)) disagree(fmt::format("{} steps at {}", name, where(step)));
+      if (!step.agrees_with(capacity_bytes)) disagree(fmt::format("{} steps at {}", name, where(step)));
   const bool by_latency = !latency.empty();
   const std::vector<SweepPoint>& sweep = by_latency ? latency : bandwidth;
-  if ((by_latency ? level.by_latency : level.by_bandwidth).empty() && covers(sweep, level.capacity_bytes))
+  if ((by_latency ? level.by_latency : level.by_bandwidth).empty() &&
+      covers(sweep, by_latency ? level.capacity_bytes : level.swept_capacity_bytes))
     disagree(fmt::format("no step in {} up to {}", by_latency ? "latency" : "bandwidth",
                          human_bytes(sweep.back().bytes)));
   // A TLB that reaches less far than the cache would look like a smaller cache.
@@ -331,14 +339,16 @@ std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count) {
   return steps;
 }
 
-ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row) {
+ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row,
+                             const std::string& backend) {
   ProbeFindings findings;
-  const ProbeRows found = probe_rows(contents, machine_row);
-  if (found.rows.empty())
-    throw std::invalid_argument(path +
-                                ": holds no memory probes; record them with: mlpwatt run --suite --filter "
-                                "'^cpu/(fma|stream|chase)/' --out " +
-                                path);
+  const ProbeRows found = probe_rows(contents, machine_row, backend);
+  const bool of_processor = backend == "cpu";
+  if (found.rows.empty() || (!of_processor && !describes_device(*found.rows.front())))
+    throw std::invalid_argument(
+        fmt::format("{}: holds no memory probes{}; record them with: mlpwatt run --suite "
+                    "--filter '^{}/(fma|stream|chase)/' --out {}",
+                    path, of_processor ? "" : " that describe their device", backend, path));
   findings.machine_row = found.machine_row;
   std::string energy;
   for (const std::string provenance : {"measured", "modelled"})
@@ -349,10 +359,18 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
                       [&](const Row* row) { return unflagged_real(*row, column) > 0; }))
         energy = column, findings.energy_provenance = provenance, findings.energy_above_idle = above_idle;
     }
-  const Probes probes = collect(found.rows, energy, findings.energy_provenance);
-  const Hierarchy hierarchy =
-      hierarchy_of(contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row)));
-  const int caches = static_cast<int>(hierarchy.levels.size());
+  const Probes probes = collect(found.rows, energy, findings.energy_provenance, backend);
+  findings.hierarchy = hierarchy_of(
+      contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row)), *found.rows.front());
+  std::vector<double> capacities,
+      swept_capacities;  // of one cache, and of those that bandwidth is swept over
+  for (const CacheLevel& cache : findings.hierarchy.levels) {
+    const int shared_by = std::max(1, cache.shared_by_cores);
+    const int instances = of_processor ? 1 : (findings.hierarchy.cores + shared_by - 1) / shared_by;
+    capacities.push_back(static_cast<double>(cache.capacity_bytes));
+    swept_capacities.push_back(capacities.back() * instances);
+  }
+  const int caches = static_cast<int>(capacities.size());
   const auto bandwidth = [](const Probe& probe) { return probe.bytes_per_step / probe.step_s; };
   const auto latency = [](const Probe& probe) { return probe.step_s / probe.loads; };
   const auto joules = [](const Probe& probe) { return probe.joules / probe.bytes_per_step; };
@@ -363,16 +381,17 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
   const std::vector<Step> by_latency = find_steps(latencies, caches);
   const std::vector<Step> by_bandwidth = find_steps(costs_of_bytes, caches);
   const std::vector<Step> by_local_latency = find_steps(sweep_of(probes.local, quickest), caches);
-  const std::vector<int> latency_step = steps_of_levels(by_latency, hierarchy);
-  const std::vector<int> bandwidth_step = steps_of_levels(by_bandwidth, hierarchy);
-  const std::vector<int> local_step = steps_of_levels(by_local_latency, hierarchy);
+  const std::vector<int> latency_step = steps_of_levels(by_latency, capacities);
+  const std::vector<int> bandwidth_step = steps_of_levels(by_bandwidth, swept_capacities);
+  const std::vector<int> local_step = steps_of_levels(by_local_latency, capacities);
 
-  double below = 0;
+  double below = 0, below_swept = 0;  // where the levels before end, by latency and by bandwidth
   for (int i = 0; i <= caches; ++i) {
     LevelFinding level;
     const bool cache = i < caches;
-    level.level = cache ? hierarchy.levels[i].name : "memory";
-    level.capacity_bytes = cache ? static_cast<double>(hierarchy.levels[i].capacity_bytes) : kNothing;
+    level.level = cache ? findings.hierarchy.levels[i].name : "memory";
+    level.capacity_bytes = cache ? capacities[i] : kNothing;
+    level.swept_capacity_bytes = cache ? swept_capacities[i] : kNothing;
     if (cache) {
       if (latency_step[i] >= 0) level.by_latency = {by_latency[latency_step[i]]};
       if (bandwidth_step[i] >= 0) level.by_bandwidth = {by_bandwidth[bandwidth_step[i]]};
@@ -380,21 +399,22 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
       judge(level, latencies, costs_of_bytes);
     }
     // Sizes well inside the level: below its capacity, and below where it was found to end (a virtual machine
-    // has a part of an L3). Between that and hwloc's capacity nothing belongs to any level.
-    const auto inside_of = [&](const std::vector<Step>& steps) {
+    // has a part of an L3). Between that and the reported capacity nothing belongs to any level.
+    const auto inside_of = [&](const std::vector<Step>& steps, double capacity_bytes) {
       if (!cache) return std::numeric_limits<double>::infinity();
-      return 0.75 * std::min(level.capacity_bytes,
-                             steps.empty() ? level.capacity_bytes : steps[0].last_before_bytes);
+      return 0.75 * std::min(capacity_bytes, steps.empty() ? capacity_bytes : steps[0].last_before_bytes);
     };
-    const double by_bytes = inside_of(level.by_bandwidth);
-    level.bandwidth_bytes_per_s = inside(probes.read, below, by_bytes, bandwidth);
-    level.latency_s = inside(probes.chase, below, inside_of(level.by_latency), latency);
-    level.j_per_byte = inside(probes.read, below, by_bytes, joules);
-    const auto after = [](const std::vector<Step>& steps) {
-      return steps.empty() ? 0 : steps[0].first_after_bytes;
+    const double by_bytes = inside_of(level.by_bandwidth, level.swept_capacity_bytes);
+    level.bandwidth_bytes_per_s = inside(probes.read, below_swept, by_bytes, bandwidth);
+    level.latency_s = inside(probes.chase, below, inside_of(level.by_latency, level.capacity_bytes), latency);
+    level.j_per_byte = inside(probes.read, below_swept, by_bytes, joules);
+    const auto beyond = [](const std::vector<Step>& steps, double capacity_bytes) {
+      return 1.5 * (steps.empty() ? capacity_bytes : std::max(capacity_bytes, steps[0].first_after_bytes));
     };
-    if (cache)
-      below = 1.5 * std::max({level.capacity_bytes, after(level.by_latency), after(level.by_bandwidth)});
+    if (cache) {
+      below = beyond(level.by_latency, level.capacity_bytes);
+      below_swept = beyond(level.by_bandwidth, level.swept_capacity_bytes);
+    }
     findings.levels.push_back(std::move(level));
   }
   std::vector<double> rates, costs, idle;

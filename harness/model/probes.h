@@ -1,11 +1,13 @@
 #pragma once
-// What the probes of a file say about the memory hierarchy: where bandwidth and latency step, against the
-// capacities hwloc reports; what each level delivers; and, with a meter, what a byte and a FLOP cost.
+// What the probes of a file say about the memory hierarchy of a machine's processor or GPU: where bandwidth
+// and latency step, against the capacities that hwloc or the driver reports; what each level delivers; and,
+// with a meter, what a byte and a FLOP cost.
 
 #include <string>
 #include <vector>
 
 #include "harness/record/record_file.h"
+#include "kernels/hierarchy.h"
 
 namespace mlpwatt::model {
 
@@ -34,11 +36,14 @@ struct Interval {
 };
 
 struct LevelFinding {
-  std::string level;                                      ///< L1, L2, L3, memory
-  double capacity_bytes = 0;                              ///< hwloc's; NaN for memory
+  std::string level;          ///< L1, L2, L3, memory
+  double capacity_bytes = 0;  ///< of one cache as reported; NaN for memory
+  /// Of all the caches that the sweep of bandwidth fills: it is of one core, or of a whole device with the L1
+  /// of every multiprocessor. The sweep of latency is of one thread always.
+  double swept_capacity_bytes = 0;
   std::vector<Step> by_latency, by_bandwidth;             ///< none or one
   std::vector<Step> by_local_latency;                     ///< of the ring that goes page by page; tells only
-  Interval bandwidth_bytes_per_s, latency_s, j_per_byte;  ///< of one thread, inside the level
+  Interval bandwidth_bytes_per_s, latency_s, j_per_byte;  ///< of one thread, or the device, inside the level
   /// "", or where the steps lie elsewhere, or that there is none though the sweep reaches beyond the
   /// capacity. Latency decides where it was swept: prefetching may hide a step in bandwidth. Says whether
   /// a ring that spares the TLB steps there too, where one was swept.
@@ -47,8 +52,9 @@ struct LevelFinding {
 
 struct ProbeFindings {
   std::int64_t machine_row = 0;
+  Hierarchy hierarchy;  ///< as reported
   std::vector<LevelFinding> levels;
-  Interval flops_per_s, j_per_flop;  ///< of one thread; the fastest instruction set
+  Interval flops_per_s, j_per_flop;  ///< of one thread with the fastest instruction set; of a device's fp32
   std::string energy_provenance;     ///< "measured", "modelled", or ""
   /// The joules are above idle: what a byte or a FLOP adds to a machine that is on anyway, which is what the
   /// model's prices are. False: no run has its idle power, and the joules hold the machine's whole power.
@@ -57,8 +63,9 @@ struct ProbeFindings {
 };
 
 /// @param machine_row the first row of /machine of the machine meant; -1 = the first that has probes
+/// @param backend "cpu" or "gpu": whose
 /// Errors: std::invalid_argument when there are none (names the command that records them).
-ProbeFindings find_hierarchy(const Contents& contents, const std::string& path,
-                             std::int64_t machine_row = -1);
+ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row = -1,
+                             const std::string& backend = "cpu");
 
 }  // namespace mlpwatt::model

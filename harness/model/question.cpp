@@ -56,9 +56,10 @@ Question::Question(const QuestionOptions& options) : options_(options) {
     const std::string& isas = fitted_machine().text("isas");
     options_.isa = machine_.isa.empty() ? isas.substr(0, isas.find(' ')) : machine_.isa;
   }
-  if (on_processor() && !options.hierarchy_file.empty()) {
+  if (!options.hierarchy_file.empty()) {
     try {
-      probed_ = rates_of(find_hierarchy(contents_, options.model_file, model_->machine_row()));
+      probed_ =
+          rates_of(find_hierarchy(contents_, options.model_file, model_->machine_row(), options_.backend));
     } catch (const std::invalid_argument&) {  // no probes in the file: basis() says so
     }
   }
@@ -195,26 +196,32 @@ void Question::choose_on_device(Configuration& c) const {
 
 // A rate is no price: most of a byte's seconds pass while something else is computed, and the fit charges
 // what is left. Where the file's own probes tell the fitted machine's rate, the fitted price changes as the
-// rates do; one that was wholly hidden (0) grows by what the other machine takes longer.
-OtherMachine Question::other_machine(const std::string& algorithm, Target target) const {
+// rates do; one that was wholly hidden (0), or is not known, grows by what the other machine takes longer.
+OtherMachine Question::other_machine(const Configuration& c, Target target) const {
   OtherMachine other = machine_.rates;
+  // Time is priced by the work of one thread. A processor's rates are of one, a device's of all of them.
+  const double sharers = on_processor() ? 1 : c.threads;
+  for (auto& [term, price] : other.time) price *= sharers;
   if (!probed_) return other;
-  const auto adjust = [&](Prices& prices, const Prices& probed, Target of) {
-    for (auto& [term, price] : prices) {
-      const auto here = probed.find(term);
-      const double fitted = model_->fitted_price(options_.backend, algorithm, of, term);
-      if (here == probed.end() || std::isnan(fitted)) continue;
-      price = fitted > 0 ? fitted * price / here->second : std::max(0.0, price - here->second);
+  const auto adjusted = [&](const Prices& rates, const Prices& probed, Target of) {
+    Prices prices;
+    for (const auto& [term, rate] : rates) {
+      const auto found = probed.find(term);
+      const double fitted = model_->fitted_price(c.backend, c.algorithm, of, term);
+      const double here = found == probed.end() ? 0 : found->second * (of == Target::kTime ? sharers : 1);
+      const double price = here > 0 && fitted > 0 ? fitted * rate / here : std::max(0.0, rate - here);
+      if (price > 0 || fitted == 0) prices[term] = price;  // else as unknown there as it is here
     }
+    return prices;
   };
-  adjust(other.time, probed_->time, Target::kTime);
-  if (target != Target::kTime) adjust(other.energy, probed_->energy, target);
+  other.time = adjusted(other.time, probed_->time, Target::kTime);
+  if (target != Target::kTime) other.energy = adjusted(other.energy, probed_->energy, target);
   return other;
 }
 
 Estimate Question::estimate(const Configuration& configuration, Target target) const {
   if (options_.hierarchy_file.empty()) return model_->predict(configuration, machine_.hierarchy, target);
-  const OtherMachine other = other_machine(configuration.algorithm, target);
+  const OtherMachine other = other_machine(configuration, target);
   return model_->predict(configuration, machine_.hierarchy, target, &other);
 }
 
@@ -238,9 +245,12 @@ std::string Question::basis() const {
   return text +
          fmt::format("; rates from that file: time {}, energy {}, {}; the others as fitted",
                      names(machine_.rates.time), names(machine_.rates.energy),
-                     probed_ ? "fitted prices changed as the rates differ from this file's probes"
-                             : "taken for prices: this file has no probes of the fitted machine to compare "
-                               "them with (mlpwatt run --suite --filter '^cpu/(fma|stream|chase)/')");
+                     probed_
+                         ? std::string("fitted prices changed as the rates differ from this file's probes")
+                         : fmt::format("taken for prices: this file has no probes of the fitted machine to "
+                                       "compare them with (mlpwatt run --suite --filter "
+                                       "'^{}/(fma|stream|chase)/')",
+                                       options_.backend));
 }
 
 double rows_per_step(const Configuration& c) {

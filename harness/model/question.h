@@ -67,7 +67,7 @@ class Question {
   /// Nothing when no fitted run is of that algorithm.
   std::optional<Configuration> on_device(Configuration c, const std::string& algorithm) const;
   /// What the machine asked about does differently, for a prediction of this target.
-  OtherMachine other_machine(const std::string& algorithm, Target target) const;
+  OtherMachine other_machine(const Configuration& c, Target target) const;
 
   QuestionOptions options_;
   Contents contents_;

@@ -8,8 +8,8 @@
 
 #include "harness/model/advice.h"
 #include "harness/model/model.h"
+#include "harness/model/probes.h"
 #include "harness/record/reader.h"
-#include "kernels/backend.h"
 #include "tests/harness/model/synthetic_file.h"
 #include "tests/harness/program.h"
 #include "tests/support/temporary_folder.h"
@@ -94,7 +94,7 @@ TEST_F(DeviceModel, PredictTakesTheEngineThatWouldBeQuickest) {
 TEST_F(DeviceModel, ALargerCacheIsAskedThroughAFile) {
   const auto device = [](int l2_mib) {
     std::ofstream(folder_->path("device.json")) << R"({"cores": 132, "memory_bytes": 85899345920, "caches": [
-      {"level": "L1", "capacity_bytes": 262144, "line_bytes": 128, "shared_by_cores": 1},
+      {"level": "L1", "capacity_bytes": 65536, "line_bytes": 128, "shared_by_cores": 1},
       {"level": "L2", "capacity_bytes": )" << l2_mib * 1048576LL
                                                 << R"(, "line_bytes": 128, "shared_by_cores": 132}]})";
     return folder_->path("device.json");
@@ -108,6 +108,97 @@ TEST_F(DeviceModel, ALargerCacheIsAskedThroughAFile) {
               predict("16777216", {"--algorithm", "graph"}).json()["estimates"][0]["per_step"].get<double>(),
               1e-12);
   EXPECT_LT(per_step(1024), per_step(50));
+}
+
+/// Sweeps of the pretended GPU: latency by one thread of one L1, bandwidth over all 132 of them.
+void add_probes(Contents& contents) {
+  const auto add = [&](const std::string& name, int threads, double bytes, double step_s, double read,
+                       std::int64_t flops) {
+    Record record;
+    record.machine = mlpwatt::testing::plain_machine();
+    record.run = Row(runs_table());
+    record.run.set("name", name);
+    record.run.set("family", name.substr(0, name.find('/', 4)));
+    record.run.set("status", "ok");
+    record.run.set("threads", threads);
+    record.run.set("step_s", step_s);
+    record.run.set("compulsory_read_bytes", static_cast<std::int64_t>(read));
+    record.run.set("flops", flops);
+    record.run.set("other_parameters", "{\"loads_per_step\":100,\"working_set_bytes\":" +
+                                           std::to_string(static_cast<long>(bytes)) + "}");
+    mlpwatt::testing::set_pretended_device(record.run);
+    contents.add(std::move(record));
+  };
+  for (double octave = 16 << 10; octave <= 4e9; octave *= 2)
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      const double bytes = octave * (1 + quarter / 4.0);
+      const auto level = [&](double l1_bytes) { return bytes <= l1_bytes ? 0 : bytes <= 50 << 20 ? 1 : 2; };
+      const std::string size = std::to_string(static_cast<long>(bytes));
+      const double latency_s[] = {3e-8, 2e-7, 5e-7}, bandwidth[] = {2e13, 5e12, 2e12};
+      add("gpu/chase/" + size, 1, bytes, 100 * latency_s[level(64 << 10)], 800, 0);
+      add("gpu/stream/read/" + size, 135168, bytes, bytes / bandwidth[level(132 * (64 << 10))], bytes, 0);
+    }
+  add("gpu/stream/read/98304/shared", 135168, 98304, 1e-9, 98304, 0);
+  add("gpu/fma/fp32", 135168, 0, 1e-5, 0, 500000000);
+  add("gpu/fma/bf16", 135168, 0, 1e-5, 0, 9000000000);
+}
+
+TEST_F(DeviceModel, ProbesTellWhatTheDeviceDelivers) {
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 300, 0.02);
+  add_probes(contents);
+  const ProbeFindings found = find_hierarchy(contents, "memory", -1, "gpu");
+  ASSERT_EQ(found.levels.size(), 3u);
+  for (const LevelFinding& level : found.levels) EXPECT_EQ(level.disagreement, "") << level.level;
+  EXPECT_EQ(found.levels[0].capacity_bytes, 64 << 10);
+  EXPECT_EQ(found.levels[0].swept_capacity_bytes, 132 * (64 << 10));
+  const double latency_s[] = {3e-8, 2e-7, 5e-7}, bandwidth[] = {2e13, 5e12, 2e12};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(found.levels[i].latency_s.value / latency_s[i], 1, 1e-6) << i;
+    EXPECT_NEAR(found.levels[i].bandwidth_bytes_per_s.value / bandwidth[i], 1, 1e-6) << i;
+  }
+  EXPECT_NEAR(found.flops_per_s.value, 5e13, 1e6) << "of fp32, not of the tensor cores";
+
+  const std::string file = folder_->path("probed.h5");
+  write_file(file, contents);
+  ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
+  const Outcome text = run({"probes", file, "--backend", "gpu"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("cuda: Pretend GPU; the whole device, its latency by one thread"));
+  EXPECT_THAT(text.out, HasSubstr("driver"));
+  const Outcome processor = run({"probes", file});
+  EXPECT_EQ(processor.status, 2);
+  EXPECT_THAT(processor.err, HasSubstr("'^cpu/(fma|stream|chase)/'"));
+
+  // described by its own probes it is no other device; with a memory of a tenth it is slower
+  auto described = run({"probes", file, "--backend", "gpu", "--hierarchy"}).json();
+  const auto saving = [&] {
+    std::ofstream(folder_->path("described.json")) << described;
+    const Outcome outcome =
+        run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle", "--size", "16777216",
+             "--depth", "4", "--hierarchy", folder_->path("described.json"), "--json"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()["against"]["saving"].get<double>();
+  };
+  EXPECT_NEAR(saving(), 0, 1e-9);
+  described["memory"]["bandwidth_bytes_per_s"] = 2e11;
+  EXPECT_LT(saving(), -0.1);
+}
+
+TEST_F(DeviceModel, RatesOfADeviceAreSharedByItsThreads) {
+  // without probes a rate is taken for a price; a byte of one of 33792 threads takes 33792 times the device's
+  const auto& price = device_prices().at("graph").at("memory");
+  std::ofstream(folder_->path("rate.json"))
+      << R"({"cores": 132, "caches": [{"level": "L1", "capacity_bytes": 65536},
+      {"level": "L2", "capacity_bytes": 52428800, "shared_by_cores": 132}],
+      "memory": {"bandwidth_bytes_per_s": )"
+      << 33792 / price << "}}";
+  const Outcome outcome =
+      predict("16777216", {"--algorithm", "graph", "--hierarchy", folder_->path("rate.json")});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  for (const auto& term : outcome.json()["estimates"][0]["terms"])
+    if (term["term"] == "memory") {
+      EXPECT_NEAR(term["price"].get<double>() / price, 1, 1e-9);
+    }
 }
 
 TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {

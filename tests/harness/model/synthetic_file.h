@@ -116,6 +116,17 @@ inline Contents synthetic_contents(const std::string& form, const TruePrices& pr
   return contents;
 }
 
+/// Describes a pretended GPU in a row that it ran.
+inline void set_pretended_device(Row& run) {
+  run.set("backend", "gpu");
+  run.set("isa", "sm_90");
+  run.set("device", "Pretend GPU");
+  run.set("device_multiprocessors", 132);
+  run.set("device_l1_bytes", std::int64_t{64} << 10);
+  run.set("device_l2_bytes", std::int64_t{50} << 20);
+  run.set("device_memory_bytes", std::int64_t{80} << 30);
+}
+
 /// The same of a pretended GPU, each network as the quickest of the engines that can hold it ran it:
 /// "resident" holds 8192 parameters. Times follow the form "placement".
 /// @param prices of each engine
@@ -136,13 +147,7 @@ inline Contents synthetic_device_contents(const std::map<std::string, TruePrices
     record.run = training_row(info.name, shape_name(shape), size, depth, "", 1);
     record.run.set("name", "gpu" + record.run.text("name").substr(3));
     record.run.set("family", "gpu/mlp_train");
-    record.run.set("backend", "gpu");
-    record.run.set("isa", "sm_90");
-    record.run.set("device", "Pretend GPU");
-    record.run.set("device_multiprocessors", 132);
-    record.run.set("device_l1_bytes", std::int64_t{256} << 10);
-    record.run.set("device_l2_bytes", std::int64_t{50} << 20);
-    record.run.set("device_memory_bytes", std::int64_t{80} << 30);
+    set_pretended_device(record.run);
     model::TrainingRun run;
     try {
       run.configuration = model::configuration_of(record.run);
