@@ -16,7 +16,7 @@ FAMILIES = (("gemm_width", "rows"), ("panel_width", "batch on the lanes"))
 
 
 def draw(results):
-    tables = [(results.cpu_family(family), how) for family, how in FAMILIES]
+    tables = [(results.family(family), how) for family, how in FAMILIES]
     tables = [(table, how) for table, how in tables if len(table)]
     if not tables:
         raise NotHere("No cpu/gemm_width or cpu/panel_width runs in these files; make widths records them.")
@@ -40,7 +40,7 @@ def quickest_rate(table):
 
 def draw_machine(axes, results, tables, machine):
     """@return what to say of each number of threads"""
-    fma = results.cpu_family("fma")
+    fma = results.family("fma")
     index, drops = 0, []
     for table, how in tables:
         threads, isas = table.number("threads"), table.text("isa")

@@ -8,7 +8,7 @@ ORDER = 90
 TITLE = "The memory hierarchy, probed"
 
 
-def draw_bandwidth(axes, stream, threads):
+def draw_bandwidth(axes, stream, title):
     names = stream.text("name")
     for index, operation in enumerate(("read", "triad", "copy", "write")):
         some = np.array([f"/{operation}/" in name for name in names], dtype=bool)
@@ -20,7 +20,7 @@ def draw_bandwidth(axes, stream, threads):
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     style.size_axis(axes, "working set [bytes]")
     axes.set_ylabel("GB/s")
-    axes.set_title(f"{int(threads)} thread{'s' if threads > 1 else ''}", fontsize=10, loc="left", pad=16)
+    axes.set_title(title, fontsize=10, loc="left", pad=16)
     axes.legend(fontsize=8, loc="lower left")
 
 
@@ -42,33 +42,43 @@ def draw_latency(axes, chase):
     axes.legend(fontsize=8, loc="upper left")
 
 
+def panels_of(results, machine, backend):
+    """[(draws into axes, capacities)]: bandwidth of few and of many threads, or of the whole device; latency."""
+    stream, chase = (results.family(name, backend) for name in ("stream", "chase"))
+    bandwidth, latency = (table.where(results.machine_of(table) == machine) for table in (stream, chase))
+    teams = sorted({t for t in bandwidth.number("threads") if t == t})
+    teams = [teams[0], teams[-1]] if len(teams) > 1 else teams
+    panels = []
+    if backend == "cpu":
+        for team in teams:
+            some, title = bandwidth.where(bandwidth.number("threads") == team), f"{team:.0f} thread{'s' if team > 1 else ''}"
+            panels.append((lambda axes, b=some, t=title: draw_bandwidth(axes, b, t), results.capacities(machine)))
+    elif teams:
+        whole = [(level, reach, 1) for level, reach in results.swept(machine, backend, 0)]
+        panels.append((lambda axes: draw_bandwidth(axes, bandwidth, "the whole device"), whole))
+    if len(latency):
+        panels.append((lambda axes: draw_latency(axes, latency), results.levels_of(machine, backend)))
+    return panels
+
+
 def draw(results):
-    """A row of panels a machine: bandwidth of few and of many threads, latency."""
-    stream, chase = results.cpu_family("stream"), results.cpu_family("chase")
-    rows = []
-    for machine in results.machines:
-        bandwidth, latency = (table.where(results.machine_of(table) == machine) for table in (stream, chase))
-        teams = sorted({t for t in bandwidth.number("threads") if t == t})
-        teams = [teams[0], teams[-1]] if len(teams) > 1 else teams
-        panels = [lambda axes, t=threads, b=bandwidth: draw_bandwidth(axes, b.where(b.number("threads") == t), t)
-                  for threads in teams]
-        if len(latency):
-            panels.append(lambda axes, l=latency: draw_latency(axes, l))
-        if panels:
-            rows.append((machine, panels))
+    """A row of panels each processor or GPU."""
+    rows = [(results.machine_name(machine, backend), panels)
+            for machine in results.machines for backend in ("cpu", "gpu")
+            if (panels := panels_of(results, machine, backend))]
     if not rows:
-        raise NotHere("No cpu/stream or cpu/chase runs in these files; make roofline records them.")
+        raise NotHere("No stream or chase runs in these files; make roofline records them.")
     figure, grid = style.new(columns=max(len(panels) for _, panels in rows), rows=len(rows),
                              height=style.HEIGHT * len(rows), squeeze=False)
-    for line, (machine, panels) in zip(grid, rows):
-        for axes, panel in zip(line, panels):
+    for line, (name, panels) in zip(grid, rows):
+        for axes, (panel, capacities) in zip(line, panels):
             panel(axes)
-            style.capacity_lines(axes, results.capacities(machine))
+            style.capacity_lines(axes, capacities)
         for axes in line[len(panels):]:
             axes.set_visible(False)
         if len(rows) > 1:
-            line[0].annotate(results.machine_name(machine), (0, 1), xycoords="axes fraction", xytext=(0, 32),
+            line[0].annotate(name, (0, 1), xycoords="axes fraction", xytext=(0, 32),
                              textcoords="offset points", fontsize=10, fontweight="bold", annotation_clip=False)
-    names = "; ".join(results.machine_name(machine) for machine, _ in rows)
-    return figure, (f"{names}. Dashed: the capacities hwloc reports; mlpwatt probes FILE compares them with the steps found "
-                    "here."), "measured"
+    names = "; ".join(name for name, _ in rows)
+    return figure, (f"{names}. Dashed: the capacities that hwloc, or a GPU's driver, reports (for a GPU's bandwidth: of all its "
+                    "L1 together); mlpwatt probes FILE compares them with the steps found here."), "measured"

@@ -150,15 +150,18 @@ class Results:
                  for family, algorithm in zip(runs.text("family"), runs.text("algorithm"))]
         return runs.where(np.array(plain, dtype=bool) & (runs.number("step_s") > 0))
 
-    def cpu_family(self, name):
-        """Runs of cpu/NAME: a GPU's probes meet other caches than those that /machine describes."""
+    def family(self, name, backend="cpu"):
+        """Runs of BACKEND/NAME; of a device's shared memory, which is none of its caches, none."""
         runs = self.ok()
-        return runs.where((runs.text("family") == f"cpu/{name}") & (runs.text("backend") == "cpu"))
+        cached = np.array([not each.endswith("/shared") for each in runs.text("name")], dtype=bool)
+        return runs.where((runs.text("family") == f"{backend}/{name}") & (runs.text("backend") == backend) & cached)
 
-    def machine_name(self, row):
+    def machine_name(self, row, backend="cpu"):
         if row < 0 or row >= len(self.machine):
             return "unknown machine"
-        return f"{self.machine.text('host')[row]}, {self.machine.text('processor')[row]}"
+        its = (self.runs.number("machine_row") == row) & (self.runs.text("backend") == backend)
+        devices = sorted(set(self.runs.text("device")[its]) - {""})
+        return f"{self.machine.text('host')[row]}, {devices[0] if devices else self.machine.text('processor')[row]}"
 
     def groups(self, rows, values=None):
         """([(machine, backend, mask, label)], note): what a figure must not pool. The label names as much as is
@@ -202,6 +205,12 @@ class Results:
         note = (f" {several} network(s) were recorded in several ways (algorithm, threads, batch): the cheapest way of each counts."
                 if several else "")
         return runs.where(keep), datum[keep], note
+
+    def swept(self, row, backend, threads):
+        """[(level, bytes)] that a sweep by so many neighbouring threads, or by a whole device, has of each level."""
+        levels = self.levels_of(row, backend)
+        units = threads if backend == "cpu" else max((shared for _, _, shared in levels), default=1)
+        return [(level, capacity * max(1, units // max(1, shared))) for level, capacity, shared in levels]
 
     def levels_of(self, row, backend):
         """The capacities that a backend's working sets meet: a host's caches are none of its GPU's, which the rows
