@@ -70,10 +70,11 @@ void print_findings(std::ostream& out, const std::string& title, const std::vect
   if (findings.empty()) out << "  none in this build\n";
 }
 
-int show_json(const Machine& machine, const nlohmann::json& meter_config, Context& context) {
+int show_json(const Machine& machine, const std::string& backend, const nlohmann::json& meter_config,
+              Context& context) {
   const BuildFacts& build = build_facts();
   Json object{{"host", machine.host}, {"processor", machine.processor}, {"system", machine.system}};
-  object.update(model::hierarchy_json(machine.hierarchy));
+  object.update(model::hierarchy_json(machine.hierarchy, backend));
   object.update(Json{{"hierarchy_source", machine.hierarchy.source},
                      {"isas", machine.isas},
                      {"governor", machine.governor},
@@ -95,11 +96,12 @@ int show_text(const Machine& machine, const nlohmann::json& meter_config, Contex
                      machine.system);
   out << fmt::format("cores       {} ({} hardware threads), {}\n", hierarchy.cores,
                      hierarchy.hardware_threads, thread_binding());
-  out << fmt::format("ISAs        {}\n", fmt::join(machine.isas, " "));
+  if (!machine.isas.empty()) out << fmt::format("ISAs        {}\n", fmt::join(machine.isas, " "));
   out << fmt::format("memory      {}\n", human_bytes(static_cast<double>(hierarchy.memory_bytes)));
   for (const CacheLevel& level : hierarchy.levels)
-    out << fmt::format("{:<12}{}, {}-way, lines of {} bytes, {} core(s) each\n", level.name,
-                       human_bytes(static_cast<double>(level.capacity_bytes)), level.associativity,
+    out << fmt::format("{:<12}{}, {}lines of {} bytes, {} core(s) each\n", level.name,
+                       human_bytes(static_cast<double>(level.capacity_bytes)),
+                       level.associativity > 0 ? fmt::format("{}-way, ", level.associativity) : "",
                        level.line_bytes, level.shared_by_cores);
   out << fmt::format("hierarchy   {}\n", hierarchy.source);
   if (!machine.governor.empty()) out << fmt::format("governor    {}\n", machine.governor);
@@ -126,9 +128,10 @@ const CommandRegistration registration{
         Machine machine = read_machine();
         if (const Backend& backend = require_backend(options->backend); backend.hierarchy) {
           machine.hierarchy = backend.hierarchy();
+          machine.processor = machine.hierarchy.source;
           machine.isas.clear();  // the processor's
         }
-        return options->json ? show_json(machine, meter_config, context)
+        return options->json ? show_json(machine, options->backend, meter_config, context)
                              : show_text(machine, meter_config, context);
       };
     }};

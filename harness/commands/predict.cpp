@@ -52,14 +52,16 @@ std::optional<Against> compare_with(const Options& options, const model::Questio
     names.push_back(options.against);
   }
   if (options.against_batch > 0) names.push_back(fmt::format("batch {}", options.against_batch));
-  if (names.empty() && !options.question.hierarchy_file.empty()) {
+  if (names.empty() && !options.question.hierarchy_file.empty() && question.knows_fitted_hierarchy()) {
     other.hierarchy_file.clear();
     names.push_back("the fitted machine");
   }
   if (names.empty()) return std::nullopt;
-  other.isa = c.isa;
-  // Threads stay as they are, or two things would differ at once. (A device's are part of the algorithm.)
-  if (c.backend == "cpu") other.threads = c.threads;
+  if (question.engines_are_ours()) {
+    other.isa = c.isa;
+    // Threads stay as they are, or two things would differ at once.
+    other.threads = c.threads;
+  }
   const model::Question other_question(other);
   const model::Configuration d = other_question.configuration(
       c.dataset, c.shape, c.size, c.depth, options.against_batch > 0 ? options.against_batch : c.batch);

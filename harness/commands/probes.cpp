@@ -1,5 +1,5 @@
-// mlpwatt probes: the memory hierarchy as the probes of a file found it, against what hwloc, or a GPU's
-// driver, reports.
+// mlpwatt probes: the memory hierarchy as the probes of a file found it, against what hwloc reports, or what
+// is described of a GPU.
 
 #include <fmt/format.h>
 
@@ -24,7 +24,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  std::string file, backend = "cpu";
+  std::string file, backend;
   bool json = false, hierarchy = false;
 };
 
@@ -54,18 +54,21 @@ Json interval_json(const model::Interval& interval) {
   return object;
 }
 
+/// JSON has no NaN.
+Json number_json(double value) { return std::isnan(value) ? Json(nullptr) : Json(value); }
+
 Json findings_json(const model::ProbeFindings& findings) {
   Json levels = Json::array();
   for (const model::LevelFinding& level : findings.levels)
-    levels.push_back(
-        {{"level", level.level},
-         {"capacity_bytes", std::isnan(level.capacity_bytes) ? Json(nullptr) : Json(level.capacity_bytes)},
-         {"step_by_latency", step_json(level.by_latency)},
-         {"step_by_bandwidth", step_json(level.by_bandwidth)},
-         {"disagreement", level.disagreement},
-         {"bandwidth_bytes_per_s", interval_json(level.bandwidth_bytes_per_s)},
-         {"latency_s", interval_json(level.latency_s)},
-         {"j_per_byte", interval_json(level.j_per_byte)}});
+    levels.push_back({{"level", level.level},
+                      {"capacity_bytes", number_json(level.capacity_bytes)},
+                      {"swept_capacity_bytes", number_json(level.swept_capacity_bytes)},
+                      {"step_by_latency", step_json(level.by_latency)},
+                      {"step_by_bandwidth", step_json(level.by_bandwidth)},
+                      {"disagreement", level.disagreement},
+                      {"bandwidth_bytes_per_s", interval_json(level.bandwidth_bytes_per_s)},
+                      {"latency_s", interval_json(level.latency_s)},
+                      {"j_per_byte", interval_json(level.j_per_byte)}});
   return {{"levels", levels},
           {"flops_per_s", interval_json(findings.flops_per_s)},
           {"j_per_flop", interval_json(findings.j_per_flop)},
@@ -76,9 +79,11 @@ Json findings_json(const model::ProbeFindings& findings) {
 
 /// What `mlpwatt info --json` prints of a machine, with the rates found; for --hierarchy of predict and
 /// recommend.
-Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine, bool of_processor) {
-  Json object{{"host", machine.text("host")}, {"processor", machine.text("processor")}};
-  object.update(model::hierarchy_json(findings.hierarchy));
+Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine, const std::string& backend) {
+  const bool of_processor = backend == "cpu";
+  Json object{{"host", machine.text("host")},
+              {"processor", of_processor ? machine.text("processor") : findings.hierarchy.source}};
+  object.update(model::hierarchy_json(findings.hierarchy, backend));
   const auto fill = [](Json& rate, const model::Interval& found) {
     if (!std::isnan(found.value)) rate = found.value;
   };
@@ -107,17 +112,18 @@ Json hierarchy_json(const model::ProbeFindings& findings, const Row& machine, bo
 int show(const Options& options, Context& context) {
   if (!std::filesystem::exists(options.file)) throw UsageError("no file " + options.file);
   const Contents contents = read_file(options.file);
-  const bool of_processor = options.backend == "cpu";
-  const model::ProbeFindings findings = model::find_hierarchy(contents, options.file, -1, options.backend);
+  const std::string backend = options.backend.empty() ? model::probed_backend(contents) : options.backend;
+  const bool of_processor = backend == "cpu";
+  const model::ProbeFindings findings = model::find_hierarchy(contents, options.file, -1, backend);
   const Row& machine = contents.rows(machine_table()).at(static_cast<std::size_t>(findings.machine_row));
   if (options.hierarchy || options.json) {
-    context.out << (options.hierarchy ? hierarchy_json(findings, machine, of_processor)
-                                      : findings_json(findings))
-                       .dump(2)
-                << '\n';
+    context.out
+        << (options.hierarchy ? hierarchy_json(findings, machine, backend) : findings_json(findings)).dump(2)
+        << '\n';
     return kExitOk;
   }
-  const std::string reported = of_processor ? "hwloc" : "driver";
+  // of a device the driver tells its L2, NVIDIA's guides its L1
+  const std::string reported = of_processor ? "hwloc" : "described";
   std::vector<std::vector<std::string>> lines{
       {"level", reported, "step in latency", "step in bandwidth", "bandwidth", "latency", "energy per byte"}};
   for (const model::LevelFinding& level : findings.levels)
@@ -142,18 +148,24 @@ int show(const Options& options, Context& context) {
                                    : "the machine's whole power: no run has its idle power");
   for (const model::LevelFinding& level : findings.levels)
     if (!level.disagreement.empty())
-      context.out << fmt::format("disagreement: {} of {} by {}, but {}\n", level.level,
-                                 human_bytes(level.capacity_bytes), reported, level.disagreement);
+      context.out << fmt::format(
+          "disagreement: {} of {} {}{}, but {}\n", level.level, human_bytes(level.capacity_bytes),
+          of_processor ? "by hwloc" : "as described",
+          level.swept_capacity_bytes > level.capacity_bytes
+              ? fmt::format(", {} all together", human_bytes(level.swept_capacity_bytes))
+              : "",
+          level.disagreement);
   return kExitOk;
 }
 
 const CommandRegistration registration{
-    "probes", "the memory hierarchy as a file's probes found it, against what hwloc or the driver reports",
+    "probes", "the memory hierarchy as a file's probes found it, against the capacities that are reported",
     [](CLI::App& app) -> Action {
       auto options = std::make_shared<Options>();
       app.add_option("file", options->file, "results file with runs of stream, chase and fma")->required();
-      app.add_option("--backend", options->backend, "whose: cpu, or gpu for gpu/stream, gpu/chase, gpu/fma")
-          ->capture_default_str()
+      app.add_option("--backend", options->backend,
+                     "whose: cpu, or gpu for gpu/stream, gpu/chase, gpu/fma; default: what "
+                     "the file has, cpu first")
           ->check(CLI::IsMember({"cpu", "gpu"}));
       app.add_flag("--json", options->json, "one JSON object");
       app.add_flag("--hierarchy", options->hierarchy,

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <stdexcept>
 
 #include "harness/model/recommendation.h"
+#include "harness/program.h"
 
 namespace mlpwatt::model {
 
@@ -89,13 +91,16 @@ Json advise(const std::string& path, int most_datasets) {
   QuestionOptions options;
   options.model_file = path;
   try {
-    const Question first(options);
-    for (const std::int64_t machine_row : first.model().machine_rows()) {
+    const auto contents = std::make_shared<const Contents>(read_file(path));
+    const Model any(*contents, path);
+    for (const std::int64_t machine_row : any.machine_rows()) {
       options.machine = std::to_string(machine_row);
-      options.backend.clear();
-      for (const std::string& backend : Question(options).model().backends()) {
+      for (const std::string& backend : Model(*contents, path, options.machine).backends()) {
         options.backend = backend;
-        advise_for(Question(options), most_datasets, advice);
+        try {
+          advise_for(Question(options, contents), most_datasets, advice);
+        } catch (const UsageError&) {  // a device that its runs do not describe, or without an fp32 engine
+        }
       }
     }
   } catch (const std::invalid_argument&) {  // no model

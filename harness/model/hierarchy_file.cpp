@@ -70,6 +70,11 @@ DescribedMachine read_hierarchy_file(const std::string& path) {
   DescribedMachine machine;
   Hierarchy& hierarchy = machine.hierarchy;
   hierarchy.source = "file:" + path;
+  if (json.contains("backend")) {
+    if (json.at("backend") != "cpu" && json.at("backend") != "gpu")
+      described.fail("backend", "is " + json.at("backend").dump() + ", not \"cpu\" or \"gpu\"");
+    machine.backend = json.at("backend").get<std::string>();
+  }
   hierarchy.cores = static_cast<int>(described.whole(json, "cores", "", 1));
   hierarchy.hardware_threads =
       static_cast<int>(described.whole_or(json, "hardware_threads", "", hierarchy.cores));
@@ -132,7 +137,7 @@ OtherMachine rates_of(const ProbeFindings& findings) {
   return rates;
 }
 
-nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy) {
+nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy, const std::string& backend) {
   nlohmann::ordered_json caches = nlohmann::ordered_json::array();
   for (const CacheLevel& level : hierarchy.levels)
     caches.push_back({{"level", level.name},
@@ -142,7 +147,8 @@ nlohmann::ordered_json hierarchy_json(const Hierarchy& hierarchy) {
                       {"shared_by_cores", level.shared_by_cores},
                       {"bandwidth_bytes_per_s", nullptr},
                       {"j_per_byte", nullptr}});
-  return {{"cores", hierarchy.cores},
+  return {{"backend", backend},
+          {"cores", hierarchy.cores},
           {"hardware_threads", hierarchy.hardware_threads},
           {"memory_bytes", hierarchy.memory_bytes},
           {"caches", caches},

@@ -77,21 +77,24 @@ void fit_machine(const std::vector<TrainingRun>& runs, const std::vector<std::si
     }
 }
 
-/// Of runs of several instruction sets those of the one with the most: a FLOP of another has another price.
-/// Says on `left_out` what became of the others.
+/// Of runs of several instruction sets, or devices, those of the one with the most: a FLOP of another has
+/// another price. Says on `left_out` what became of the others.
 std::vector<std::size_t> of_one_isa(const std::vector<TrainingRun>& runs,
                                     const std::vector<std::size_t>& rows,
                                     std::vector<std::string>& left_out) {
   std::map<std::string, std::vector<std::size_t>> by_isa;
-  for (const std::size_t i : rows) by_isa[runs[i].configuration.isa].push_back(i);
+  for (const std::size_t i : rows) {
+    const Configuration& c = runs[i].configuration;
+    by_isa[c.device.empty() ? c.isa : c.isa + " of " + c.device].push_back(i);
+  }
   const auto most = std::max_element(by_isa.begin(), by_isa.end(), [](const auto& a, const auto& b) {
     return a.second.size() < b.second.size();
   });
   for (const auto& [isa, some] : by_isa)
     if (isa != most->first)
       left_out.push_back(
-          fmt::format("{} run(s) of {}: {} of {} are fitted, and one instruction set at a time", some.size(),
-                      isa, most->second.size(), most->first));
+          fmt::format("{} run(s) of {}: {} of {} are fitted, and one instruction set or device at a time",
+                      some.size(), isa, most->second.size(), most->first));
   return most->second;
 }
 
@@ -223,9 +226,14 @@ std::vector<std::string> Model::algorithms(const std::string& backend) const {
 }
 
 std::vector<std::string> Model::backends() const {
-  std::set<std::string> names;
-  for (const auto& [name, coefficients] : coefficients_) names.insert(name.substr(0, name.find('|')));
-  return {names.begin(), names.end()};
+  std::vector<std::string> names;
+  for (const std::string backend : {"cpu", "gpu"}) {
+    const std::vector<std::string> known = algorithms(backend);
+    if (std::any_of(known.begin(), known.end(),
+                    [&](const auto& name) { return !targets(backend, name).empty(); }))
+      names.push_back(backend);
+  }
+  return names;
 }
 
 std::vector<Target> Model::targets(const std::string& backend, const std::string& algorithm) const {
@@ -245,6 +253,13 @@ std::string Model::best_form(const std::string& backend, const std::string& algo
     if (sd < best_sd) best_sd = sd, best = name;
   }
   return best;
+}
+
+bool Model::was_never_touched(const std::string& backend, const std::string& algorithm, Target target,
+                              const std::string& term) const {
+  const auto fitted =
+      coefficients_.find(key(backend, algorithm, target, best_form(backend, algorithm, target)));
+  return fitted != coefficients_.end() && fitted->second.untouched.contains(term);
 }
 
 double Model::fitted_price(const std::string& backend, const std::string& algorithm, Target target,

@@ -80,7 +80,7 @@ class Model {
   /// Targets that can be predicted for this algorithm, energy first.
   std::vector<Target> targets(const std::string& backend, const std::string& algorithm) const;
   std::vector<std::string> algorithms(const std::string& backend) const;
-  /// That something was fitted for on this machine, "cpu" first.
+  /// That something can be predicted for on this machine, "cpu" first.
   std::vector<std::string> backends() const;
   /// @param configuration, hierarchy what runs where; other: the hierarchy is of a machine that is not here
   /// Energy needs the time as well: its static term is price times the predicted time.
@@ -90,6 +90,9 @@ class Model {
   /// Of a term for this algorithm; NaN where it was not fitted, or not told from others.
   double fitted_price(const std::string& backend, const std::string& algorithm, Target target,
                       const std::string& term) const;
+  /// Whether no fitted run of this algorithm has something, or hardly any has, of a term.
+  bool was_never_touched(const std::string& backend, const std::string& algorithm, Target target,
+                         const std::string& term) const;
   std::int64_t machine_row() const { return machine_row_; }
   /// Rows of /machine with a model, as machines() has them.
   const std::vector<std::int64_t>& machine_rows() const { return machine_rows_; }

@@ -69,6 +69,10 @@ ProbeRows probe_rows(const Contents& contents, std::int64_t machine_row, const s
     const std::string& family = row.text("family");
     const bool of_memory = family == backend + "/stream" || family == backend + "/chase";
     if (row.text("status") != "ok" || (!of_memory && family != backend + "/fma")) continue;
+    if (backend != "cpu") {
+      if (!describes_device(row)) continue;
+      if (!found.rows.empty() && row.text("device") != found.rows.front()->text("device")) continue;
+    }
     const std::int64_t machine = same.at(static_cast<std::size_t>(row.integer("machine_row")));
     if (found.machine_row < 0 && of_memory) {
       found.machine_row = machine;  // the arithmetic before it may be another's
@@ -339,12 +343,18 @@ std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count) {
   return steps;
 }
 
+std::string probed_backend(const Contents& contents) {
+  for (const std::string backend : {"cpu", "gpu"})
+    if (!probe_rows(contents, -1, backend).rows.empty()) return backend;
+  return "cpu";
+}
+
 ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row,
                              const std::string& backend) {
   ProbeFindings findings;
   const ProbeRows found = probe_rows(contents, machine_row, backend);
   const bool of_processor = backend == "cpu";
-  if (found.rows.empty() || (!of_processor && !describes_device(*found.rows.front())))
+  if (found.rows.empty())
     throw std::invalid_argument(
         fmt::format("{}: holds no memory probes{}; record them with: mlpwatt run --suite "
                     "--filter '^{}/(fma|stream|chase)/' --out {}",
@@ -399,21 +409,31 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
       judge(level, latencies, costs_of_bytes);
     }
     // Sizes well inside the level: below its capacity, and below where it was found to end (a virtual machine
-    // has a part of an L3). Between that and the reported capacity nothing belongs to any level.
-    const auto inside_of = [&](const std::vector<Step>& steps, double capacity_bytes) {
-      if (!cache) return std::numeric_limits<double>::infinity();
-      return 0.75 * std::min(capacity_bytes, steps.empty() ? capacity_bytes : steps[0].last_before_bytes);
+    // has a part of an L3). Between that and the reported capacity nothing belongs to any level. (Closer
+    // where a device's L1, all together, leave less than an octave below its L2.)
+    const auto end_of = [](const std::vector<Step>& steps, double capacity_bytes) {
+      return steps.empty() ? capacity_bytes : std::min(capacity_bytes, steps[0].last_before_bytes);
     };
-    const double by_bytes = inside_of(level.by_bandwidth, level.swept_capacity_bytes);
-    level.bandwidth_bytes_per_s = inside(probes.read, below_swept, by_bytes, bandwidth);
-    level.latency_s = inside(probes.chase, below, inside_of(level.by_latency, level.capacity_bytes), latency);
-    level.j_per_byte = inside(probes.read, below_swept, by_bytes, joules);
     const auto beyond = [](const std::vector<Step>& steps, double capacity_bytes) {
-      return 1.5 * (steps.empty() ? capacity_bytes : std::max(capacity_bytes, steps[0].first_after_bytes));
+      return steps.empty() ? capacity_bytes : std::max(capacity_bytes, steps[0].first_after_bytes);
     };
+    const auto take = [&](Interval& found, const std::vector<Probe>& some, double begin, double end,
+                          const auto& value) {
+      const bool wide = 1.5 * begin < 0.75 * end;
+      found = inside(some, (wide ? 1.5 : 1.1) * begin, (wide ? 0.75 : 0.95) * end, value);
+    };
+    constexpr double kNoEnd = std::numeric_limits<double>::infinity();
+    const double end = cache ? end_of(level.by_latency, level.capacity_bytes) : kNoEnd;
+    const double swept_end = cache ? end_of(level.by_bandwidth, level.swept_capacity_bytes) : kNoEnd;
+    take(level.bandwidth_bytes_per_s, probes.read, below_swept, swept_end, bandwidth);
+    take(level.j_per_byte, probes.read, below_swept, swept_end, joules);
+    take(level.latency_s, probes.chase, below, end, latency);
     if (cache) {
       below = beyond(level.by_latency, level.capacity_bytes);
       below_swept = beyond(level.by_bandwidth, level.swept_capacity_bytes);
+      // one cache under both sweeps: where either leaves it
+      if (level.capacity_bytes == level.swept_capacity_bytes)
+        below = below_swept = std::max(below, below_swept);
     }
     findings.levels.push_back(std::move(level));
   }

@@ -1,7 +1,7 @@
 #pragma once
 // What the probes of a file say about the memory hierarchy of a machine's processor or GPU: where bandwidth
-// and latency step, against the capacities that hwloc or the driver reports; what each level delivers; and,
-// with a meter, what a byte and a FLOP cost.
+// and latency step, against the capacities that hwloc reports or a GPU is described with; what each level
+// delivers; and, with a meter, what a byte and a FLOP cost.
 
 #include <string>
 #include <vector>
@@ -62,8 +62,11 @@ struct ProbeFindings {
   Interval idle_power_w;  ///< of the runs those joules are of
 };
 
+/// "cpu", or "gpu" where a file has memory probes of that alone.
+std::string probed_backend(const Contents& contents);
+
 /// @param machine_row the first row of /machine of the machine meant; -1 = the first that has probes
-/// @param backend "cpu" or "gpu": whose
+/// @param backend "cpu" or "gpu": whose. Of several GPUs the one that the first probe describes.
 /// Errors: std::invalid_argument when there are none (names the command that records them).
 ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, std::int64_t machine_row = -1,
                              const std::string& backend = "cpu");

@@ -9,9 +9,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 
 #include "cpu/mlp/engine.h"
+#include "cpu/mlp/traffic.h"
+#include "harness/compare/floor.h"
 #include "harness/program.h"
 #include "kernels/dataset.h"
 #include "kernels/dataset_parts.h"
@@ -35,55 +38,87 @@ void add_question_options(CLI::App& app, QuestionOptions& options) {
       ->check(CLI::Range(0, 65536));
 }
 
-Question::Question(const QuestionOptions& options) : options_(options) {
+Question::Question(const QuestionOptions& options, std::shared_ptr<const Contents> contents)
+    : options_(options), contents_(std::move(contents)) {
   if (!std::filesystem::exists(options.model_file))
     throw UsageError(fmt::format("no file {}; a model is made by: mlpwatt fit FILE", options.model_file));
-  contents_ = read_file(options.model_file);
-  model_ = std::make_unique<Model>(contents_, options.model_file, options.machine);
-  const std::vector<std::string> backends = model_->backends();
-  if (options_.backend.empty()) options_.backend = backends.front();
-  if (std::find(backends.begin(), backends.end(), options_.backend) == backends.end())
-    throw UsageError(fmt::format("{}: nothing was fitted for backend {} on this machine; it has: {}",
-                                 options.model_file, options_.backend, fmt::join(backends, ", ")));
-  if (!on_processor() && options_.threads > 0)
-    throw UsageError("--threads is of the processor; a device's engine chooses its own");
+  if (!contents_) contents_ = std::make_shared<const Contents>(read_file(options.model_file));
+  model_ = std::make_unique<Model>(*contents_, options.model_file, options.machine);
+  if (!options.hierarchy_file.empty()) machine_ = read_hierarchy_file(options.hierarchy_file);
+  choose_backend();
   read_fitted_runs();
-  if (!options.hierarchy_file.empty())
-    machine_ = read_hierarchy_file(options.hierarchy_file);
-  else
-    machine_.hierarchy = device_hierarchy_ ? *device_hierarchy_ : hierarchy_of(fitted_machine());
-  if (on_processor() && options_.isa.empty()) {
+  choose_hierarchy();
+  if (engines_are_ours_ && options_.isa.empty()) {
     const std::string& isas = fitted_machine().text("isas");
     options_.isa = machine_.isa.empty() ? isas.substr(0, isas.find(' ')) : machine_.isa;
   }
-  if (!options.hierarchy_file.empty()) {
-    try {
-      probed_ =
-          rates_of(find_hierarchy(contents_, options.model_file, model_->machine_row(), options_.backend));
-    } catch (const std::invalid_argument&) {  // no probes in the file: basis() says so
-    }
+}
+
+void Question::choose_backend() {
+  const std::vector<std::string> backends = model_->backends();
+  if (options_.backend.empty()) options_.backend = machine_.backend;
+  if (options_.backend.empty()) options_.backend = backends.empty() ? "cpu" : backends.front();
+  if (!machine_.backend.empty() && machine_.backend != options_.backend)
+    throw UsageError(fmt::format("{} describes a machine for --backend {}, not {}", options_.hierarchy_file,
+                                 machine_.backend, options_.backend));
+  if (!backends.empty() && std::find(backends.begin(), backends.end(), options_.backend) == backends.end())
+    throw UsageError(fmt::format(
+        "{}: nothing was fitted for backend {} on machine {}; it has: {}{}", options_.model_file,
+        options_.backend, fitted_machine().text("host"), fmt::join(backends, ", "),
+        model_->machines().size() < 2 ? ""
+                                      : fmt::format("; --machine chooses another of the file's: {}",
+                                                    fmt::join(model_->machines(), ", "))));
+  const std::vector<std::string> algorithms = model_->algorithms(options_.backend);
+  const std::vector<std::string>& ours = mlp_traffic_algorithms();
+  engines_are_ours_ =
+      on_processor() && std::any_of(algorithms.begin(), algorithms.end(), [&](const std::string& name) {
+        return std::find(ours.begin(), ours.end(), name) != ours.end();
+      });
+  if (!engines_are_ours_ && !backends.empty() && (options_.threads > 0 || !options_.isa.empty()))
+    throw UsageError(
+        "--threads and --isa are of this program's engines on a processor; others are predicted as they ran");
+}
+
+void Question::choose_hierarchy() {
+  if (options_.hierarchy_file.empty()) {
+    if (!knows_fitted_hierarchy())
+      throw UsageError(options_.model_file +
+                       ": its GPU runs do not describe their device; say what it is by --hierarchy FILE "
+                       "(mlpwatt info --backend gpu --json prints one), or record them again");
+    machine_.hierarchy = fitted_hierarchy_ ? *fitted_hierarchy_ : hierarchy_of(fitted_machine());
+    return;
+  }
+  try {
+    probed_ =
+        rates_of(find_hierarchy(*contents_, options_.model_file, model_->machine_row(), options_.backend));
+  } catch (const std::invalid_argument&) {  // no probes in the file: basis() says so
   }
 }
 
 const Row& Question::fitted_machine() const {
-  return contents_.rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
+  return contents_->rows(machine_table()).at(static_cast<std::size_t>(model_->machine_row()));
 }
 
 void Question::read_fitted_runs() {
   std::set<std::int64_t> fitted;
-  for (const Row& prediction : contents_.rows(model_predictions_table()))  // has every run that was fitted
+  for (const Row& prediction : contents_->rows(model_predictions_table()))  // has every run that was fitted
     if (prediction.integer("machine_row") == model_->machine_row() &&
         prediction.text("backend") == options_.backend)
       fitted.insert(prediction.integer("run_row"));
   for (const std::int64_t at : fitted) {
-    const Row& run = contents_.rows(runs_table()).at(static_cast<std::size_t>(at));
+    const Row& run = contents_->rows(runs_table()).at(static_cast<std::size_t>(at));
     batches_.insert(batch_of(run));
     if (run.integer("threads") > 0) threads_.insert(static_cast<int>(run.integer("threads")));
     isas_.insert(run.text("isa"));
-    if (on_processor()) continue;
-    device_runs_.push_back(configuration_of(run));
-    if (describes_device(run) && !device_hierarchy_) device_hierarchy_ = hierarchy_of(fitted_machine(), run);
-    if (device_.empty()) device_ = run.text("device");
+    if (engines_are_ours_) continue;
+    Configuration c = configuration_of(run);
+    const auto parameters = static_cast<double>(c.network.parameters());
+    double& largest = largest_[c.algorithm];
+    largest = std::max(largest, parameters);
+    device_ = c.device;  // one device's runs are fitted at a time
+    if (!fitted_hierarchy_ && knows_hierarchy(fitted_machine(), run))
+      fitted_hierarchy_ = hierarchy_of(fitted_machine(), run);
+    recorded_.push_back({std::move(c), parameters});
   }
 }
 
@@ -96,7 +131,12 @@ bool Question::extrapolates(const Configuration& c) const {
     return !seen.empty() && (value < *seen.begin() || value > *seen.rbegin());
   };
   return outside(batches_, c.batch) || outside(threads_, c.threads) ||
-         (!isas_.empty() && !isas_.contains(c.isa));
+         (!isas_.empty() && !isas_.contains(c.isa)) || octaves_beyond(c, c.algorithm) > 1;
+}
+
+double Question::octaves_beyond(const Configuration& c, const std::string& algorithm) const {
+  const auto found = largest_.find(algorithm);
+  return found == largest_.end() ? 0 : std::log2(static_cast<double>(c.network.parameters()) / found->second);
 }
 
 std::string Question::fitted_runs() const {
@@ -106,8 +146,11 @@ std::string Question::fitted_runs() const {
                                            : fmt::format("{} to {}", *seen.begin(), *seen.rbegin());
   };
   const bool one = !threads_.empty() && *threads_.rbegin() == 1;
-  return fmt::format("batches of {}, {} thread{}, {}", range(batches_), range(threads_), one ? "" : "s",
-                     fmt::join(isas_, ", "));
+  std::string text = fmt::format("batches of {}, {} thread{}, {}", range(batches_), range(threads_),
+                                 one ? "" : "s", fmt::join(isas_, ", "));
+  for (const auto& [algorithm, parameters] : largest_)
+    text += fmt::format(", {} to {:.0f} parameters", algorithm, parameters);
+  return text;
 }
 
 Configuration Question::configuration(const std::string& dataset, const std::string& shape, std::int64_t size,
@@ -122,11 +165,11 @@ Configuration Question::configuration(const std::string& dataset, const std::str
   c.batch = batch;
   c.dataset_rows = info.observations;
   c.network = make_network(parse_shape(shape), size, depth, info.features, info.outputs, info.task);
-  on_processor() ? choose_on_processor(c) : choose_on_device(c);
+  engines_are_ours_ ? choose_engine_here(c) : choose_as_recorded(c);
   return c;
 }
 
-void Question::choose_on_processor(Configuration& c) const {
+void Question::choose_engine_here(Configuration& c) const {
   c.isa = options_.isa;
   EngineOptions engine;
   engine.isa = parse_isa(options_.isa);
@@ -140,82 +183,87 @@ void Question::choose_on_processor(Configuration& c) const {
   c.threads = choice.threads;
 }
 
-std::optional<Configuration> Question::on_device(Configuration c, const std::string& algorithm) const {
+std::optional<Configuration> Question::as_recorded(Configuration c, const std::string& algorithm) const {
+  const auto parameters = static_cast<double>(c.network.parameters());
   // octaves of each, and less than one for what moves a step's time less
-  const auto distance = [&](const Configuration& run) {
+  const auto distance = [&](const RecordedRun& run) {
+    const Configuration& of = run.configuration;
     const auto octaves = [](double a, double b) { return std::abs(std::log2(a / b)); };
-    return octaves(static_cast<double>(c.network.parameters()),
-                   static_cast<double>(run.network.parameters())) +
-           octaves(c.depth, run.depth) + octaves(c.batch, run.batch) + (c.dataset != run.dataset ? 0.5 : 0) +
-           (c.shape != run.shape ? 0.5 : 0);
+    return octaves(parameters, run.parameters) + octaves(c.depth, of.depth) + octaves(c.batch, of.batch) +
+           (c.dataset != of.dataset ? 0.5 : 0) + (c.shape != of.shape ? 0.5 : 0);
   };
-  const Configuration* nearest = nullptr;
-  for (const Configuration& run : device_runs_)
-    if (run.algorithm == algorithm && (nearest == nullptr || distance(run) < distance(*nearest)))
-      nearest = &run;
+  const RecordedRun* nearest = nullptr;
+  double least = 0;
+  for (const RecordedRun& run : recorded_) {
+    if (run.configuration.algorithm != algorithm) continue;
+    if (const double d = distance(run); nearest == nullptr || d < least) nearest = &run, least = d;
+  }
   if (nearest == nullptr) return std::nullopt;
   c.algorithm = algorithm;
-  c.threads = nearest->threads;
-  c.isa = options_.isa.empty() ? nearest->isa : options_.isa;
+  c.threads = nearest->configuration.threads;
+  c.isa = nearest->configuration.isa;
+  c.device = device_;
   return c;
 }
 
-void Question::choose_on_device(Configuration& c) const {
+void Question::choose_as_recorded(Configuration& c) const {
   if (!options_.algorithm.empty()) {
-    const std::optional<Configuration> forced = on_device(c, options_.algorithm);
+    const std::optional<Configuration> forced = as_recorded(c, options_.algorithm);
     c.algorithm = options_.algorithm;  // where nothing was fitted for it, the estimate says so
     if (forced) c = *forced;
     return;
   }
   // An engine that keeps a network on the chip refuses larger ones: none is chosen for a network beyond an
-  // octave more than any that was recorded in it, unless that is so of all of them.
-  const auto octaves_beyond = [&](const std::string& algorithm) {
-    std::int64_t largest = 1;
-    for (const Configuration& run : device_runs_)
-      if (run.algorithm == algorithm) largest = std::max(largest, run.network.parameters());
-    return std::max(1.0,
-                    std::log2(static_cast<double>(c.network.parameters()) / static_cast<double>(largest)));
-  };
-  // reduced precision is another result: it is asked for by name
-  const auto is_reduced = [](const std::string& algorithm) {
-    return algorithm.ends_with("_tf32") || algorithm.ends_with("_bf16");
-  };
+  // octave more than any that was recorded in it, unless that is so of all of them. Nor one that would win by
+  // what nobody has priced.
   std::optional<Configuration> best;
-  std::pair<double, double> best_cost;
-  for (const std::string& algorithm : model_->algorithms(c.backend)) {
+  std::tuple<double, bool, double> best_cost;
+  const std::vector<std::string> algorithms = model_->algorithms(c.backend);
+  for (const std::string& algorithm : algorithms) {
     const std::vector<Target> possible = model_->targets(c.backend, algorithm);
-    const std::optional<Configuration> way = on_device(c, algorithm);
-    if (!way || is_reduced(algorithm) ||
+    const std::optional<Configuration> way = as_recorded(c, algorithm);
+    // reduced precision is another result: it is asked for by name
+    if (!way || precision_of("", algorithm) != "fp32" ||
         std::find(possible.begin(), possible.end(), Target::kTime) == possible.end())
       continue;
-    const std::pair cost{octaves_beyond(algorithm), estimate(*way, Target::kTime).value};
+    const Estimate time = estimate(*way, Target::kTime);
+    const std::tuple cost{std::max(1.0, octaves_beyond(c, algorithm)), !time.unpriced.empty(), time.value};
     if (!best || cost < best_cost) best = way, best_cost = cost;
   }
-  if (best) c = *best;
+  if (!best)
+    throw UsageError(
+        fmt::format("{}: no fp32 engine was fitted for backend {}; --algorithm asks for one of: {}",
+                    options_.model_file, c.backend, fmt::join(algorithms, ", ")));
+  c = *best;
 }
 
 // A rate is no price: most of a byte's seconds pass while something else is computed, and the fit charges
 // what is left. Where the file's own probes tell the fitted machine's rate, the fitted price changes as the
-// rates do; one that was wholly hidden (0), or is not known, grows by what the other machine takes longer.
+// rates do; one that was wholly hidden (0), or is in another term's, grows by what the other machine takes
+// longer. Of a term that no run touched the rate is all that is known. A device's rates are those of all its
+// multiprocessors, and an engine may run on few of them: there only the change of a fitted price is known.
 OtherMachine Question::other_machine(const Configuration& c, Target target) const {
-  OtherMachine other = machine_.rates;
-  // Time is priced by the work of one thread. A processor's rates are of one, a device's of all of them.
-  const double sharers = on_processor() ? 1 : c.threads;
-  for (auto& [term, price] : other.time) price *= sharers;
-  if (!probed_) return other;
-  const auto adjusted = [&](const Prices& rates, const Prices& probed, Target of) {
+  const auto changed = [&](const Prices& rates, const Prices* probed, Target of) {
     Prices prices;
     for (const auto& [term, rate] : rates) {
-      const auto found = probed.find(term);
+      const bool of_another_unit = term == "flop" && precision_of("", c.algorithm) != "fp32";
       const double fitted = model_->fitted_price(c.backend, c.algorithm, of, term);
-      const double here = found == probed.end() ? 0 : found->second * (of == Target::kTime ? sharers : 1);
-      const double price = here > 0 && fitted > 0 ? fitted * rate / here : std::max(0.0, rate - here);
-      if (price > 0 || fitted == 0) prices[term] = price;  // else as unknown there as it is here
+      const double here = probed == nullptr || !probed->contains(term) ? 0 : probed->at(term);
+      if (here > 0 && fitted > 0 && !of_another_unit)
+        prices[term] = fitted * rate / here;
+      else if (on_processor())
+        prices[term] =
+            model_->was_never_touched(c.backend, c.algorithm, of, term) ? rate : std::max(0.0, rate - here);
     }
     return prices;
   };
-  other.time = adjusted(other.time, probed_->time, Target::kTime);
-  if (target != Target::kTime) other.energy = adjusted(other.energy, probed_->energy, target);
+  OtherMachine other;
+  other.time = changed(machine_.rates.time, probed_ ? &probed_->time : nullptr, Target::kTime);
+  if (target == Target::kTime) return other;
+  other.energy = changed(machine_.rates.energy, probed_ ? &probed_->energy : nullptr, target);
+  // idle power takes the place of the static term, whatever was fitted
+  if (const auto idle = machine_.rates.energy.find("static"); idle != machine_.rates.energy.end())
+    other.energy.insert(*idle);
   return other;
 }
 
@@ -243,14 +291,13 @@ std::string Question::basis() const {
     return list.empty() ? std::string("none") : list;
   };
   return text +
-         fmt::format("; rates from that file: time {}, energy {}, {}; the others as fitted",
-                     names(machine_.rates.time), names(machine_.rates.energy),
-                     probed_
-                         ? std::string("fitted prices changed as the rates differ from this file's probes")
-                         : fmt::format("taken for prices: this file has no probes of the fitted machine to "
-                                       "compare them with (mlpwatt run --suite --filter "
-                                       "'^{}/(fma|stream|chase)/')",
-                                       options_.backend));
+         fmt::format(
+             "; rates from that file: time {}, energy {}, {}; the others as fitted",
+             names(machine_.rates.time), names(machine_.rates.energy),
+             probed_ ? std::string("fitted prices changed as the rates differ from this file's probes")
+                     : fmt::format("{}: this file has no probes of the fitted machine to compare them "
+                                   "with (mlpwatt run --suite --filter '^{}/(fma|stream|chase)/')",
+                                   on_processor() ? "taken for prices" : "without effect", options_.backend));
 }
 
 double rows_per_step(const Configuration& c) {

@@ -154,8 +154,8 @@ std::vector<TrainingRun> merge_repetitions(std::vector<TrainingRun> runs, Statis
   std::map<std::string, std::vector<TrainingRun>> by_configuration;
   for (TrainingRun& run : runs) {
     const Configuration& c = run.configuration;
-    by_configuration[fmt::format("{}|{}|{}|{}|{}|{}", run.machine_row, c.backend, c.name(), c.algorithm,
-                                 c.isa, c.threads)]
+    by_configuration[fmt::format("{}|{}|{}|{}|{}|{}|{}", run.machine_row, c.backend, c.device, c.name(),
+                                 c.algorithm, c.isa, c.threads)]
         .push_back(std::move(run));
   }
   std::vector<TrainingRun> merged;
@@ -233,6 +233,11 @@ Hierarchy hierarchy_of(const Row& machine) {
 
 bool describes_device(const Row& run) { return run.integer("device_l2_bytes") != kAbsentInteger; }
 
+bool knows_hierarchy(const Row& machine, const Row& run) {
+  return run.text("backend") == "cpu" || describes_device(run) ||
+         machine.text("hierarchy_source").starts_with("published");
+}
+
 Hierarchy hierarchy_of(const Row& machine, const Row& run) {
   if (!describes_device(run)) return hierarchy_of(machine);
   constexpr int kLine_bytes = 128;  // of every CUDA device so far
@@ -265,6 +270,7 @@ Configuration configuration_of(const Row& run) {
   c.shape = run.text("shape");
   c.algorithm = algorithm_name(run.text("algorithm"));
   c.isa = run.text("isa");
+  c.device = run.text("device");
   if (c.dataset.empty() || c.shape.empty()) throw std::invalid_argument("not a training step");
   c.size = run.integer("size");
   c.depth = static_cast<int>(run.integer("depth"));
@@ -293,7 +299,7 @@ std::vector<TrainingRun> training_runs(const Contents& contents, std::map<std::s
       const Row& machine = machines.at(static_cast<std::size_t>(run.machine_row));
       run.configuration = configuration_of(row);
       run.work = step_work(run.configuration, hierarchy_of(machine, row));
-      if (run.configuration.backend != "cpu" && !describes_device(row)) place_as_recorded(run, row);
+      if (!knows_hierarchy(machine, row)) place_as_recorded(run, row);
       run.step_s = row.real("step_s");
       if (!(run.step_s > 0)) throw std::invalid_argument("no time per step");
       const double line = optional(machine.integer("line_bytes"));

@@ -18,6 +18,7 @@ namespace mlpwatt::model {
 /// One training step to be explained or predicted.
 struct Configuration {
   std::string backend = "cpu", dataset, shape, algorithm, isa;
+  std::string device;  ///< a GPU's name; "" for the processor, or where nobody said
   std::int64_t size = 0;
   int depth = 0, batch = 256, threads = 1;
   std::int64_t dataset_rows = 0;
@@ -75,6 +76,9 @@ std::vector<std::int64_t> same_machines(const std::vector<Row>& machines);
 Hierarchy hierarchy_of(const Row& machine);
 /// Whether a row of /runs has its device's hierarchy.
 bool describes_device(const Row& run);
+/// Whether it is known what a row of /runs was computed in: a processor is what its machine describes, a
+/// device what its row does, or the machine where that stands for the device (imported nodes).
+bool knows_hierarchy(const Row& machine, const Row& run);
 /// What a row of /runs was computed in: its device's hierarchy where the row describes one, else its
 /// machine's.
 Hierarchy hierarchy_of(const Row& machine, const Row& run);

@@ -80,5 +80,5 @@ def draw(results):
             line[0].annotate(name, (0, 1), xycoords="axes fraction", xytext=(0, 32),
                              textcoords="offset points", fontsize=10, fontweight="bold", annotation_clip=False)
     names = "; ".join(name for name, _ in rows)
-    return figure, (f"{names}. Dashed: the capacities that hwloc, or a GPU's driver, reports (for a GPU's bandwidth: of all its "
+    return figure, (f"{names}. Dashed: the capacities that hwloc reports or a GPU is described with (for its bandwidth: of all its "
                     "L1 together); mlpwatt probes FILE compares them with the steps found here."), "measured"

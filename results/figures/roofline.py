@@ -60,11 +60,13 @@ def bandwidths(results, row, backend, threads):
         size, rate = stream.number("working_set_bytes_used")[mine], stream.number("compulsory_bytes_per_s")[mine]
         below = 0.0
         for level, reach in levels:
-            inside = (size > below) & (size <= 0.75 * reach)
+            # closer where a device's L1, all together, leave less than an octave below its L2
+            wide = 1.5 * below < 0.75 * reach
+            inside = (size > (1.5 if wide else 1.1) * below) & (size <= (0.75 if wide else 0.95) * reach)
             if inside.any():
                 lines.append((level, float(np.nanmax(rate[inside]))))
-            below = 1.5 * reach
-        beyond = size > below
+            below = reach
+        beyond = size > 1.5 * below
         if beyond.any():
             lines.append(("memory", float(np.nanmedian(rate[beyond]))))
     return lines
@@ -153,7 +155,7 @@ def draw(results):
     names = "; ".join(results.machine_name(roofs[0].row, roofs[0].backend) for roofs in machines)
     return figure, (f"{names}. Roofs: the fma probe (its rate per thread where it ran on another "
                     "number of them) and bandwidth of each level from the stream probe. A kernel above a level's roof is "
-                    f"served by a nearer level (a GPU's on tensor cores: under their own peak, dashed). {shown} runs of kernels stand under the roofs of their number of threads (or "
-                    "the next one probed)"
-                    + (f"; {left_out} are not shown: on more threads, on a machine without probes, without a "
-                       "count of bytes, or beyond the axes." if left_out else ", all there are.")), "measured"
+                    f"served by a nearer level (a GPU's on tensor cores: under their own peak, dashed). {shown} runs of kernels stand under the roofs of their number of threads, "
+                    "or the next one probed (a GPU's under those of the whole device)"
+                    + (f"; {left_out} are not shown: on more threads, on a processor or GPU without probes of fma and "
+                       "stream, without a count of bytes, or beyond the axes." if left_out else ", all there are.")), "measured"

@@ -159,9 +159,20 @@ class Results:
     def machine_name(self, row, backend="cpu"):
         if row < 0 or row >= len(self.machine):
             return "unknown machine"
-        its = (self.runs.number("machine_row") == row) & (self.runs.text("backend") == backend)
-        devices = sorted(set(self.runs.text("device")[its]) - {""})
-        return f"{self.machine.text('host')[row]}, {devices[0] if devices else self.machine.text('processor')[row]}"
+        device = "" if backend == "cpu" else self.device_of(row, backend)["name"]
+        return f"{self.machine.text('host')[row]}, {device or self.machine.text('processor')[row]}"
+
+    def device_of(self, row, backend):
+        """{name, units, L1, L2} as the first run of a machine's backend that describes its device has them; NaN and ""
+        where none does."""
+        its = (self.machine_of(self.runs) == row) & (self.runs.text("backend") == backend)
+        described = its & np.isfinite(self.runs.number("device_l2_bytes"))
+        first = np.flatnonzero(described if described.any() else its)[:1]
+        if not len(first):
+            return {"name": "", "units": np.nan, "L1": np.nan, "L2": np.nan}
+        return {"name": self.runs.text("device")[first[0]],
+                "units": self.runs.number("device_multiprocessors")[first[0]],
+                "L1": self.runs.number("device_l1_bytes")[first[0]], "L2": self.runs.number("device_l2_bytes")[first[0]]}
 
     def groups(self, rows, values=None):
         """([(machine, backend, mask, label)], note): what a figure must not pool. The label names as much as is
@@ -172,7 +183,7 @@ class Results:
         for row in sorted(set(machine)):
             for backend in sorted(set(backends[machine == row])):
                 mine = (machine == row) & (backends == backend)
-                label = backend if len(self.machines) < 2 else f"{backend}, {self.machine_name(row)}"
+                label = backend if len(self.machines) < 2 else f"{backend}, {self.machine_name(row, backend)}"
                 if values is not None and not np.any(np.isfinite(values[mine])):
                     without.append(label)
                 else:
@@ -210,7 +221,7 @@ class Results:
         """[(level, bytes)] that a sweep by so many neighbouring threads, or by a whole device, has of each level."""
         levels = self.levels_of(row, backend)
         units = threads if backend == "cpu" else max((shared for _, _, shared in levels), default=1)
-        return [(level, capacity * max(1, units // max(1, shared))) for level, capacity, shared in levels]
+        return [(level, capacity * max(1, int(units // max(1, shared)))) for level, capacity, shared in levels]
 
     def levels_of(self, row, backend):
         """The capacities that a backend's working sets meet: a host's caches are none of its GPU's, which the rows
@@ -219,13 +230,9 @@ class Results:
             return []
         if backend == "cpu" or self.machine.text("hierarchy_source")[row].startswith("published"):
             return self.capacities(row)
-        its = (self.runs.number("machine_row") == row) & (self.runs.text("backend") == backend)
-        described = self.runs.where(its & np.isfinite(self.runs.number("device_l2_bytes")))
-        if not len(described):
-            return []
-        units = int(described.number("device_multiprocessors")[0])
-        capacities = (("L1", described.number("device_l1_bytes")[0], 1), ("L2", described.number("device_l2_bytes")[0], units))
-        return [level for level in capacities if np.isfinite(level[1])]
+        device = self.device_of(row, backend)
+        return [(level, device[level], shared) for level, shared in (("L1", 1), ("L2", device["units"]))
+                if np.isfinite(device[level])]
 
     def capacities(self, row):
         """[(level, bytes, cores behind one)] of a machine, nearest first."""

@@ -467,23 +467,27 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
 
   // where the runs describe their device, its own are drawn
   for (Row& row : contents.rows(runs_table())) mlpwatt::testing::set_pretended_device(row);
+  // (another sitting on the same machine)
+  Row machine = contents.rows(machine_table()).front();
+  machine.set("governor", "performance");
   for (const char* unit : {"fp32", "bf16_wgmma"}) {
     Record record;
-    record.machine = contents.rows(machine_table()).front();
+    record.machine = machine;
     record.run = probe_row(std::string("gpu/fma/") + unit, "gpu/fma", 1, 1);
     record.run.set("flops_per_s", std::string(unit) == "fp32" ? 5e13 : 8e14);
     mlpwatt::testing::set_pretended_device(record.run);
     contents.add(std::move(record));
   }
-  for (std::int64_t bytes = 1 << 16; bytes <= 1 << 30; bytes *= 2)
-    for (const char* where : {"", "/shared"}) {
-      Record record;
-      record.machine = contents.rows(machine_table()).front();
-      record.run = probe_row("gpu/stream/read/" + std::to_string(bytes) + where, "gpu/stream", bytes, 1);
-      record.run.set("compulsory_bytes_per_s", std::string(where) == "" ? 2e12 : 9e15);
-      mlpwatt::testing::set_pretended_device(record.run);
-      contents.add(std::move(record));
-    }
+  for (std::int64_t octave = 1 << 16; octave <= 1 << 30; octave *= 2)
+    for (const std::int64_t bytes : {octave, octave / 4 * 5})
+      for (const char* where : {"", "/shared"}) {
+        Record record;
+        record.machine = machine;
+        record.run = probe_row("gpu/stream/read/" + std::to_string(bytes) + where, "gpu/stream", bytes, 1);
+        record.run.set("compulsory_bytes_per_s", std::string(where) == "" ? 2e12 : 9e15);
+        mlpwatt::testing::set_pretended_device(record.run);
+        contents.add(std::move(record));
+      }
   write_file(folder_.path("described.h5"), contents);
   ASSERT_EQ(run({"report", folder_.path("described.h5"), "-o", folder_.path("described.html"), "--figures",
                  folder_.path("described"), "--only", sets, "--only", "roofline", "--only", "probes"})
@@ -493,6 +497,7 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
   EXPECT_NE(roofs.find("the whole device, fp32: 5e+04 GFLOP/s"), std::string::npos);
   EXPECT_NE(roofs.find("bf16_wgmma 8e+05 GFLOP/s"), std::string::npos);
   EXPECT_NE(roofs.find("L2 2e+03 GB/s"), std::string::npos) << "shared memory is none of its caches";
+  EXPECT_NE(text_of(folder_.path("described.html")).find("pretend, Pretend GPU. Roofs"), std::string::npos);
   EXPECT_NE(text_of(folder_.path("described/probes.svg")).find("the whole device"), std::string::npos);
   const std::string described = text_of(folder_.path("described/" + sets + ".svg"));
   EXPECT_GT(occurrences(described, ">L2<"), 0);

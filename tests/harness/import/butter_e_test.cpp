@@ -256,11 +256,17 @@ TEST_F(ButterE, AGpusWorkingSetsLieInItsOwnLevels) {
 
 TEST_F(ButterE, TheSameFitRunsOnIt) {
   std::vector<Line> lines;
-  for (const char* dataset : {"mnist", "adult", "sleep"})
+  for (const auto& [dataset, gpu] : {std::pair{"mnist", "False"},
+                                     {"adult", "False"},
+                                     {"sleep", "False"},
+                                     {"mnist", "True"},
+                                     {"adult", "True"},
+                                     {"sleep", "True"}})
     for (int power = 12; power < 22; ++power)
       for (const char* depth : {"3", "6"}) {
         Line line;
         line.id = "r" + std::to_string(lines.size());
+        line.gpu = gpu;
         line.dataset = dataset;
         line.depth = depth;
         line.size = std::to_string(1 << power);
@@ -275,6 +281,22 @@ TEST_F(ButterE, TheSameFitRunsOnIt) {
   ASSERT_EQ(fit.status, 0) << fit.err;
   EXPECT_NE(fit.out.find("placement"), std::string::npos) << fit.out;
   EXPECT_NE(fit.out.find("energy_measured"), std::string::npos) << fit.out;
+  // and is asked as any other: what ran there was no engine of ours
+  for (const std::string backend : {"cpu", "gpu"}) {
+    const auto answer = testing::run(
+        {"predict", "--model", out, "--machine", backend == "cpu" ? "BUTTER-E CPU node" : "BUTTER-E GPU node",
+         "--dataset", "mnist", "--shape", "rectangle", "--size", "1048576", "--depth", "4", "--json"});
+    ASSERT_EQ(answer.status, 0) << answer.err;
+    EXPECT_EQ(answer.json()["algorithm"], "tensorflow");
+    EXPECT_EQ(answer.json()["estimates"][0]["target"], "energy_measured");
+    EXPECT_EQ(answer.json()["working_set_levels"]["f"], backend == "cpu" ? "L3" : "L2")
+        << "of the node's own";
+  }
+  const auto other =
+      testing::run({"predict", "--model", out, "--machine", "BUTTER-E CPU node", "--backend", "gpu",
+                    "--dataset", "mnist", "--shape", "rectangle", "--size", "1048576", "--depth", "4"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("BUTTER-E GPU node"), std::string::npos) << other.err;
   if (testing::shell("/usr/bin/python3 -c 'import h5py, matplotlib'").status != 0)
     GTEST_SKIP() << "the figures: /usr/bin/python3 has no h5py or no matplotlib";
   const auto report =

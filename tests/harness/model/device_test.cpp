@@ -88,13 +88,15 @@ TEST_F(DeviceModel, PredictTakesTheEngineThatWouldBeQuickest) {
   EXPECT_EQ(predict("4194304").json()["working_set_levels"]["f"], "L2");
   // what keeps a network on the chip is never chosen for one far beyond those it held
   EXPECT_NE(predict("65536").json()["algorithm"], "resident");
-  EXPECT_EQ(predict("65536", {"--algorithm", "resident"}).json()["algorithm"], "resident");
+  const auto forced = predict("65536", {"--algorithm", "resident"}).json();
+  EXPECT_EQ(forced["algorithm"], "resident");
+  EXPECT_TRUE(forced["extrapolated"].get<bool>()) << "eight times what it ever held";
 }
 
 TEST_F(DeviceModel, ALargerCacheIsAskedThroughAFile) {
   const auto device = [](int l2_mib) {
     std::ofstream(folder_->path("device.json")) << R"({"cores": 132, "memory_bytes": 85899345920, "caches": [
-      {"level": "L1", "capacity_bytes": 65536, "line_bytes": 128, "shared_by_cores": 1},
+      {"level": "L1", "capacity_bytes": 262144, "line_bytes": 128, "shared_by_cores": 1},
       {"level": "L2", "capacity_bytes": )" << l2_mib * 1048576LL
                                                 << R"(, "line_bytes": 128, "shared_by_cores": 132}]})";
     return folder_->path("device.json");
@@ -135,8 +137,8 @@ void add_probes(Contents& contents) {
       const auto level = [&](double l1_bytes) { return bytes <= l1_bytes ? 0 : bytes <= 50 << 20 ? 1 : 2; };
       const std::string size = std::to_string(static_cast<long>(bytes));
       const double latency_s[] = {3e-8, 2e-7, 5e-7}, bandwidth[] = {2e13, 5e12, 2e12};
-      add("gpu/chase/" + size, 1, bytes, 100 * latency_s[level(64 << 10)], 800, 0);
-      add("gpu/stream/read/" + size, 135168, bytes, bytes / bandwidth[level(132 * (64 << 10))], bytes, 0);
+      add("gpu/chase/" + size, 1, bytes, 100 * latency_s[level(256 << 10)], 800, 0);
+      add("gpu/stream/read/" + size, 135168, bytes, bytes / bandwidth[level(132 * (256 << 10))], bytes, 0);
     }
   add("gpu/stream/read/98304/shared", 135168, 98304, 1e-9, 98304, 0);
   add("gpu/fma/fp32", 135168, 0, 1e-5, 0, 500000000);
@@ -149,8 +151,8 @@ TEST_F(DeviceModel, ProbesTellWhatTheDeviceDelivers) {
   const ProbeFindings found = find_hierarchy(contents, "memory", -1, "gpu");
   ASSERT_EQ(found.levels.size(), 3u);
   for (const LevelFinding& level : found.levels) EXPECT_EQ(level.disagreement, "") << level.level;
-  EXPECT_EQ(found.levels[0].capacity_bytes, 64 << 10);
-  EXPECT_EQ(found.levels[0].swept_capacity_bytes, 132 * (64 << 10));
+  EXPECT_EQ(found.levels[0].capacity_bytes, 256 << 10);
+  EXPECT_EQ(found.levels[0].swept_capacity_bytes, 132 * (256 << 10)) << "33 MiB, close below an L2 of 50";
   const double latency_s[] = {3e-8, 2e-7, 5e-7}, bandwidth[] = {2e13, 5e12, 2e12};
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_NEAR(found.levels[i].latency_s.value / latency_s[i], 1, 1e-6) << i;
@@ -161,11 +163,10 @@ TEST_F(DeviceModel, ProbesTellWhatTheDeviceDelivers) {
   const std::string file = folder_->path("probed.h5");
   write_file(file, contents);
   ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
-  const Outcome text = run({"probes", file, "--backend", "gpu"});
+  const Outcome text = run({"probes", file});
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_THAT(text.out, HasSubstr("cuda: Pretend GPU; the whole device, its latency by one thread"));
-  EXPECT_THAT(text.out, HasSubstr("driver"));
-  const Outcome processor = run({"probes", file});
+  const Outcome processor = run({"probes", file, "--backend", "cpu"});
   EXPECT_EQ(processor.status, 2);
   EXPECT_THAT(processor.err, HasSubstr("'^cpu/(fma|stream|chase)/'"));
 
@@ -179,26 +180,96 @@ TEST_F(DeviceModel, ProbesTellWhatTheDeviceDelivers) {
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return outcome.json()["against"]["saving"].get<double>();
   };
+  EXPECT_EQ(described["backend"], "gpu");
+  EXPECT_EQ(described["processor"], "cuda: Pretend GPU");
   EXPECT_NEAR(saving(), 0, 1e-9);
   described["memory"]["bandwidth_bytes_per_s"] = 2e11;
   EXPECT_LT(saving(), -0.1);
 }
 
-TEST_F(DeviceModel, RatesOfADeviceAreSharedByItsThreads) {
-  // without probes a rate is taken for a price; a byte of one of 33792 threads takes 33792 times the device's
-  const auto& price = device_prices().at("graph").at("memory");
+TEST_F(DeviceModel, RatesOfADeviceChangeFittedPricesOnly) {
+  // what a whole device delivers is no price of an engine that may run on few multiprocessors of it
   std::ofstream(folder_->path("rate.json"))
-      << R"({"cores": 132, "caches": [{"level": "L1", "capacity_bytes": 65536},
+      << R"({"backend": "gpu", "cores": 132, "caches": [{"level": "L1", "capacity_bytes": 262144},
       {"level": "L2", "capacity_bytes": 52428800, "shared_by_cores": 132}],
-      "memory": {"bandwidth_bytes_per_s": )"
-      << 33792 / price << "}}";
+      "memory": {"bandwidth_bytes_per_s": 1e6}})";
   const Outcome outcome =
       predict("16777216", {"--algorithm", "graph", "--hierarchy", folder_->path("rate.json")});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  for (const auto& term : outcome.json()["estimates"][0]["terms"])
-    if (term["term"] == "memory") {
-      EXPECT_NEAR(term["price"].get<double>() / price, 1, 1e-9);
-    }
+  EXPECT_NEAR(outcome.json()["against"]["saving"].get<double>(), 0, 1e-12);
+  EXPECT_THAT(outcome.json()["basis"].get<std::string>(),
+              HasSubstr("without effect: this file has no probes"));
+}
+
+TEST_F(DeviceModel, ADescriptionIsOfOneBackend) {
+  std::ofstream(folder_->path("cpu.json")) << run({"info", "--json"}).out;
+  const Outcome outcome = predict("2048", {"--backend", "gpu", "--hierarchy", folder_->path("cpu.json")});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("describes a machine for --backend cpu, not gpu"));
+  std::ofstream(folder_->path("bad.json")) << R"({"backend": "tpu", "cores": 1, "caches": []})";
+  EXPECT_THAT(predict("2048", {"--hierarchy", folder_->path("bad.json")}).err,
+              HasSubstr(R"(backend is "tpu", not "cpu" or "gpu")"));
+}
+
+TEST_F(DeviceModel, OneDeviceIsFittedAtATime) {
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 120, 0.02);
+  std::vector<Row>& rows = contents.rows(runs_table());
+  for (std::size_t i = 0; i < 20; ++i) {
+    rows[i].set("device", "Another GPU");
+    rows[i].set("device_l2_bytes", std::int64_t{4} << 20);
+  }
+  const std::string file = folder_->path("two.h5");
+  write_file(file, contents);
+  const Outcome fit = run({"fit", file, "--resamples", "20"});
+  ASSERT_EQ(fit.status, 0) << fit.err;
+  EXPECT_THAT(fit.err,
+              HasSubstr("20 run(s) of sm_90 of Another GPU: 100 of sm_90 of Pretend GPU are fitted"));
+  const Outcome outcome = run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle",
+                               "--size", "4194304", "--depth", "4", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.json()["basis"].get<std::string>(), HasSubstr("pretend (Pretend GPU)"));
+  EXPECT_EQ(outcome.json()["working_set_levels"]["f"], "L2");
+}
+
+TEST_F(DeviceModel, AnUndescribedDeviceIsAskedForAndNotGuessed) {
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 120, 0.02);
+  for (Row& row : contents.rows(runs_table())) {
+    row.set("device_l2_bytes", kAbsentInteger);
+    for (const char* letter : {"l", "f", "b", "d"})
+      row.set("working_set_" + std::string(letter) + "_level", "L2");
+  }
+  const std::string file = folder_->path("undescribed.h5");
+  write_file(file, contents);
+  ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
+  std::vector<std::string> args{"predict",   "--model", file,   "--dataset", "mnist", "--shape",
+                                "rectangle", "--size",  "4096", "--depth",   "4"};
+  const Outcome outcome = run(args);
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("its GPU runs do not describe their device"));
+  EXPECT_TRUE(advise(file).empty());
+  std::ofstream(folder_->path("said.json"))
+      << R"({"backend": "gpu", "cores": 132, "caches": [{"level": "L1", "capacity_bytes": 262144},
+      {"level": "L2", "capacity_bytes": 52428800, "shared_by_cores": 132}]})";
+  args.insert(args.end(), {"--hierarchy", folder_->path("said.json"), "--json"});
+  const Outcome said = run(args);
+  EXPECT_EQ(said.status, 0) << said.err;
+}
+
+TEST_F(DeviceModel, ReducedPrecisionIsAskedForByName) {
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 60, 0.02);
+  for (Row& row : contents.rows(runs_table())) row.set("algorithm", "graph_bf16 18 kernels a step");
+  const std::string file = folder_->path("bf16.h5");
+  write_file(file, contents);
+  ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
+  std::vector<std::string> args{"predict",   "--model", file,   "--dataset", "mnist", "--shape",
+                                "rectangle", "--size",  "4096", "--depth",   "4"};
+  const Outcome plain = run(args);
+  EXPECT_EQ(plain.status, 2);
+  EXPECT_THAT(
+      plain.err,
+      HasSubstr("no fp32 engine was fitted for backend gpu; --algorithm asks for one of: graph_bf16"));
+  args.insert(args.end(), {"--algorithm", "graph_bf16"});
+  EXPECT_EQ(run(args).status, 0);
 }
 
 TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
@@ -214,10 +285,10 @@ TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
 TEST_F(DeviceModel, AskingForWhatWasNotFittedSaysWhatThereIs) {
   const Outcome processor = predict("2048", {"--backend", "cpu"});
   EXPECT_EQ(processor.status, 2);
-  EXPECT_THAT(processor.err, HasSubstr("nothing was fitted for backend cpu on this machine; it has: gpu"));
+  EXPECT_THAT(processor.err, HasSubstr("nothing was fitted for backend cpu on machine pretend; it has: gpu"));
   const Outcome threads = predict("2048", {"--threads", "4"});
   EXPECT_EQ(threads.status, 2);
-  EXPECT_THAT(threads.err, HasSubstr("a device's engine chooses its own"));
+  EXPECT_THAT(threads.err, HasSubstr("others are predicted as they ran"));
   const Outcome engine = predict("2048", {"--algorithm", "graph_tf32"});
   EXPECT_EQ(engine.status, 2);
   EXPECT_THAT(engine.err, HasSubstr("the file has: cooperative, graph, resident"));
@@ -228,7 +299,7 @@ TEST_F(DeviceModel, AskingForWhatWasNotFittedSaysWhatThereIs) {
 
 TEST_F(DeviceModel, AFileOfBothIsAskedByBackend) {
   const std::string both = folder_->path("both.h5");
-  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 120, 0.02);
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 300, 0.02);
   const Contents processor = mlpwatt::testing::synthetic_contents(
       "traffic", {{"step", 2e-6}, {"layer", 5e-7}, {"flop", 3e-11}, {"L2", 2e-11}}, 120, 0.02);
   for (const Row& row : processor.rows(runs_table())) {

@@ -122,7 +122,7 @@ inline void set_pretended_device(Row& run) {
   run.set("isa", "sm_90");
   run.set("device", "Pretend GPU");
   run.set("device_multiprocessors", 132);
-  run.set("device_l1_bytes", std::int64_t{64} << 10);
+  run.set("device_l1_bytes", std::int64_t{256} << 10);
   run.set("device_l2_bytes", std::int64_t{50} << 20);
   run.set("device_memory_bytes", std::int64_t{80} << 30);
 }
