@@ -52,6 +52,12 @@ struct Compiled {
 };
 /// Errors: DeviceError.
 Compiled compiled(const void* kernel);
+/// Whether this program has the body of a kernel of wgmma. Built for sm_90 instead of sm_90a it is empty: the
+/// quickest of all, and wrong. The real ones hold 64 sums a thread and more in registers.
+inline bool has_wgmma(const void* kernel) {
+  constexpr int kLeastRegisters = 96;
+  return compiled(kernel).registers >= kLeastRegisters;
+}
 /// L1 (a multiprocessor's) and L2 of device(), its memory; `cores` are multiprocessors.
 Hierarchy device_hierarchy();
 /// Facts every kernel of gpu/ adds to its record: device, device_uuid, device_pci.
@@ -185,8 +191,9 @@ struct Launch {
 
 /// A row-major matrix for copy_tile: boxes of box_rows x (128 bytes of columns). Base aligned to 16 bytes,
 /// row_bytes a multiple of 16, box_rows <= 256. Errors: DeviceError.
+/// @param as_tf32 the copy rounds floats to tf32, to nearest, ties to even; infinities and NaN stay
 TensorMap make_tensor_map(const void* base, int element_bytes, std::int64_t rows, std::int64_t columns,
-                          std::int64_t row_bytes, int box_rows);
+                          std::int64_t row_bytes, int box_rows, bool as_tf32 = false);
 
 #if defined(__CUDACC__)
 /// Errors: DeviceError naming `doing`, the reason and the remedy.

@@ -122,8 +122,22 @@ struct TensorMap {
   const unsigned char* base = nullptr;
   std::int64_t rows = 0, columns = 0, row_bytes = 0;
   int element_bytes = 0, box_rows = 0, box_columns = 0;
+  bool as_tf32 = false;
 #endif
 };
+
+#if !defined(__CUDACC__)
+namespace emulated {
+/// As the copy engine rounds: 10 bits of mantissa, ties to even.
+inline void round_to_tf32(void* element) {
+  std::uint32_t bits;
+  std::memcpy(&bits, element, 4);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return;
+  bits = (bits + 0xfffu + (bits >> 13 & 1)) & ~0x1fffu;
+  std::memcpy(element, &bits, 4);
+}
+}  // namespace emulated
+#endif
 
 /// Starts copying the box whose first element is (row, column) into `to` (1024-byte aligned), box_columns *
 /// element bytes = 128 bytes a row, 128-byte swizzle: the 16-byte chunk c of row r lies at chunk c ^ (r % 8).
@@ -149,6 +163,7 @@ __device__ __forceinline__ void copy_tile(void* to, const TensorMap& map, Mbarri
                       static_cast<std::size_t>(map.element_bytes));
         else
           std::memset(element, 0, static_cast<std::size_t>(map.element_bytes));
+        if (map.as_tf32) emulated::round_to_tf32(element);
       }
   });
 #elif defined(MLPWATT_CLUSTERS)

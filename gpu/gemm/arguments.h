@@ -21,6 +21,8 @@ struct GemmArguments {
   bool vector_c = false;                    ///< 16-byte accesses of everything the epilogue touches
   float* partial = nullptr;
   unsigned* arrivals = nullptr;
+  float* turned = nullptr;  ///< of GemmVariant::turns_a: room for A as [m x k]
+  std::int64_t turned_ld = 0;
   Epilogue epilogue;
 };
 

@@ -43,6 +43,12 @@ void require_valid(const GemmProblem& problem) {
       throw std::invalid_argument("gpu/gemm: dimensions must be 1 to " + std::to_string(kLargest));
 }
 
+bool turns_a(const GemmProblem& problem, const GemmChoice& choice) {
+  return problem.layout == GemmLayout::kTN && choice.variant->turns_a;
+}
+/// Of A as [m x k]: whole 16 bytes, as tensor copies ask.
+std::int64_t turned_row_length(const GemmProblem& problem) { return ceil_div(problem.k, 4) * 4; }
+
 /// Blocks of a variant that a multiprocessor holds, by its shared memory and threads.
 std::int64_t blocks_per_multiprocessor(const GemmVariant& variant) {
   constexpr std::int64_t kThreads = 2048, kReservedBytes = 1024;
@@ -54,18 +60,24 @@ std::int64_t blocks_per_multiprocessor(const GemmVariant& variant) {
 /// What orders the choices: the multiply-adds that the busiest multiprocessor does, tiles counted whole, plus
 /// what loading costs. A tile's k-step loads (tile_m + tile_n) for tile_m * tile_n multiply-adds; an operand
 /// element costs as much as kLoadWeight multiply-adds of one element (a heuristic; tune_gemm measures
-/// instead). Splitting k writes and reads the sums once more.
+/// instead). Splitting k writes and reads the sums once more; turning A in front does so with A, and has a
+/// start and an end of its own.
 double expected_work(const GemmProblem& p, const GemmChoice& choice) {
   constexpr double kLoadWeight = 16, kSumWeight = 32, kStartWeight = 64;
   const GemmVariant& v = *choice.variant;
   const std::int64_t tiles = ceil_div(p.m, v.tile_m) * ceil_div(p.n, v.tile_n);
   const std::int64_t steps = ceil_div(ceil_div(p.k, v.tile_k), choice.splits);
   const double area = static_cast<double>(v.tile_m) * v.tile_n;
-  const double of_a_block =
-      (static_cast<double>(steps) * v.tile_k + kStartWeight) * (area + kLoadWeight * (v.tile_m + v.tile_n)) +
-      (choice.splits > 1 ? kSumWeight * area * (1.0 + choice.splits) : 0.0);
+  const double of_one_k = area + kLoadWeight * (v.tile_m + v.tile_n);
+  const double of_a_block = (static_cast<double>(steps) * v.tile_k + kStartWeight) * of_one_k +
+                            (choice.splits > 1 ? kSumWeight * area * (1.0 + choice.splits) : 0.0);
+  const double of_turning =
+      turns_a(p, choice) ? kStartWeight * of_one_k + 2 * kSumWeight * static_cast<double>(p.m) *
+                                                         static_cast<double>(p.k) / device().multiprocessors
+                         : 0.0;
   // blocks share a multiprocessor's units: as many rounds as the busiest one has blocks
-  return of_a_block * static_cast<double>(ceil_div(tiles * choice.splits, device().multiprocessors));
+  return of_a_block * static_cast<double>(ceil_div(tiles * choice.splits, device().multiprocessors)) +
+         of_turning;
 }
 
 }  // namespace
@@ -81,7 +93,10 @@ const char* precision_name(Precision precision) {
 const std::vector<GemmVariant>& gemm_variants() {
   static const std::vector<GemmVariant> all = [] {
     std::vector<GemmVariant> variants;
-    for (const auto& some : {fp32_variants(), tf32_variants(), bf16_variants(), wgmma_variants()})
+    // Of two that the model finds equal the first is taken. tf32 by wgmma stands before tf32 by mma.sync,
+    // which cannot fill Hopper's tensor cores.
+    for (const auto& some :
+         {fp32_variants(), tf32_wgmma_variants(), tf32_variants(), bf16_variants(), bf16_wgmma_variants()})
       variants.insert(variants.end(), some.begin(), some.end());
     return variants;
   }();
@@ -135,6 +150,8 @@ GemmPlan::GemmPlan(const GemmProblem& problem, const GemmChoice& choice)
     partial_ = Buffer<float>(static_cast<std::size_t>(tiles * choice_.splits * v.tile_m * v.tile_n));
     arrivals_ = Buffer<unsigned>(std::vector<unsigned>(static_cast<std::size_t>(tiles), 0u));
   }
+  if (turns_a(problem, choice))
+    turned_ = Buffer<float>(static_cast<std::size_t>(problem.m * turned_row_length(problem)));
 }
 
 void launch_gemm(cudaStream_t stream, const GemmPlan& plan, const GemmOperands& operands,
@@ -161,6 +178,8 @@ void launch_gemm(cudaStream_t stream, const GemmPlan& plan, const GemmOperands& 
   g.vector_c = epilogue_is_aligned(operands, epilogue);
   g.partial = plan.partial_.data();
   g.arrivals = plan.arrivals_.data();
+  g.turned = plan.turned_.data();
+  g.turned_ld = turned_row_length(p);
   g.epilogue = epilogue;
   if (v.needs_aligned_operands && !(g.vector_a && g.vector_b))
     throw std::invalid_argument("gpu/gemm: " + v.name +

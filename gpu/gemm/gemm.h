@@ -24,7 +24,10 @@ const char* layout_name(GemmLayout layout);  ///< "nn" "nt" "tn"
 
 enum class Precision {
   kFp32,  ///< float operands, fp32 multiply-adds
-  kTf32,  ///< float operands rounded to tf32 on the way to the tensor cores, fp32 sums
+  /// Float operands, fp32 sums. Every kernel rounds every factor to nearest tf32 on its way to the tensor
+  /// cores (which would cut off the bits they ignore): mma.sync's in registers, ties away from zero; wgmma's
+  /// in the tensor copy, ties to even.
+  kTf32,
   kBf16,  ///< Bf16 operands, fp32 sums
 };
 const char* precision_name(Precision precision);  ///< "fp32" "tf32" "bf16"
@@ -61,6 +64,8 @@ struct GemmVariant {
   bool needs_aligned_operands =
       false;           ///< refuses others: bases and row lengths must be multiples of 16 bytes
   bool splits = true;  ///< may divide k among blocks
+  /// kTN: first turns A to [m x k], in memory of the plan and by a kernel of its own.
+  bool turns_a = false;
   /// Whether this program has the kernel's code for the device, where that needs more than its capability (a
   /// build for sm_90 has no warpgroup products, for sm_90a it has); nullptr = always.
   bool (*is_compiled)() = nullptr;
@@ -93,6 +98,8 @@ class GemmPlan {
 
   const GemmProblem& problem() const { return problem_; }
   const GemmChoice& choice() const { return choice_; }
+  /// Of a launch: one, or one more where A is turned first.
+  int kernels() const { return turned_.size() > 0 ? 2 : 1; }
 
  private:
   friend void launch_gemm(cudaStream_t, const GemmPlan&, const GemmOperands&, const Epilogue&);
@@ -100,6 +107,7 @@ class GemmPlan {
   GemmChoice choice_;
   Buffer<float> partial_;      ///< one tile of sums for each block, when k is split
   Buffer<unsigned> arrivals_;  ///< of each tile; zero between launches
+  Buffer<float> turned_;       ///< A as [m x k], where the variant turns it
 };
 
 /// Puts the product into the stream; may be captured. The order of every sum is fixed by the plan: results

@@ -207,7 +207,9 @@ class GraphEngine final : public Engine {
                                             : "graph_bf16";
   }
   std::string layout() const override {
-    std::string text = std::to_string(3 * plan_.depth + 3) + " kernels a step";
+    int kernels = 2 * plan_.depth + 3;
+    for (const GraphLayer& layer : layers_) kernels += layer.update->kernels();
+    std::string text = std::to_string(kernels) + " kernels a step";
     for (const GraphLayer& layer : layers_)
       if (&layer == &layers_[layers_.size() / 2]) text += ", " + describe(layer.forward->choice());
     return text;

@@ -7,7 +7,7 @@
 
 #include "gpu/device/mma.cuh"
 #include "gpu/device/warp.cuh"
-#include "gpu/device/wgmma.cuh"
+#include "gpu/device/wgmma_tf32.cuh"
 #include "gpu/probes/probes.h"
 #include "gpu/runtime.h"
 
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) fma_wgmma(std::int64_t iterations, f
       if constexpr (Half)
         wgmma_bf16<kWgmmaN, false, false>(sums, advance(operand_a, 32 * k), advance(operand_b, 32 * k), true);
       else
-        wgmma_tf32(sums, advance(operand_a, 32 * k), advance(operand_b, 32 * k));
+        wgmma_tf32<kWgmmaN>(sums, advance(operand_a, 32 * k), advance(operand_b, 32 * k), true);
     }
     wgmma_commit();
     wgmma_wait<1>();
@@ -205,9 +205,7 @@ std::string why_not(const Unit& unit) {
   if (capability < unit.from_capability || capability > unit.to_capability)
     return std::string("wgmma is of compute capability 9.0; ") + device().name + " has " +
            std::to_string(capability / 10) + "." + std::to_string(capability % 10);
-  constexpr int kLeastRegisters = 96;  // of a kernel that holds its sums; built for sm_90 its body is empty
-  if (unit.to_capability == 90 &&
-      compiled(reinterpret_cast<const void*>(unit.kernel)).registers < kLeastRegisters)
+  if (unit.to_capability == 90 && !has_wgmma(reinterpret_cast<const void*>(unit.kernel)))
     return "this program was built without wgmma: make GPU_ARCH=90a";
   return "";
 }

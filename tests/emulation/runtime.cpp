@@ -93,7 +93,7 @@ double Stopwatch::seconds() {
 }
 
 TensorMap make_tensor_map(const void* base, int element_bytes, std::int64_t rows, std::int64_t columns,
-                          std::int64_t row_bytes, int box_rows) {
+                          std::int64_t row_bytes, int box_rows, bool as_tf32) {
   if (reinterpret_cast<std::uintptr_t>(base) % 16 != 0 || row_bytes % 16 != 0 || box_rows > 256)
     throw DeviceError(
         "a tensor map whose base or rows are not aligned to 16 bytes, or boxes of more than 256 rows");
@@ -105,6 +105,7 @@ TensorMap make_tensor_map(const void* base, int element_bytes, std::int64_t rows
   map.element_bytes = element_bytes;
   map.box_rows = box_rows;
   map.box_columns = 128 / element_bytes;
+  map.as_tf32 = as_tf32;
   return map;
 }
 

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -12,7 +14,7 @@
 #include "gpu/device/grid.cuh"
 #include "gpu/device/mma.cuh"
 #include "gpu/device/warp.cuh"
-#include "gpu/device/wgmma.cuh"
+#include "gpu/device/wgmma_tf32.cuh"
 #include "gpu/runtime.h"
 
 namespace mlpwatt::gpu {
@@ -122,8 +124,8 @@ TEST(GpuDevice, AsyncCopiesArriveAndMaskedOnesAreZero) {
   for (int i = 0; i < 128; ++i) EXPECT_EQ(got[i], i < 120 ? values[i] : 0.0f) << i;
 }
 
-/// One tensor copy of 64 rows x 64 columns of bf16, read back through the swizzle.
-template <bool Wait>
+/// One tensor copy of 64 rows x 128 bytes of bf16 or float, read back through the swizzle.
+template <bool Wait, typename T = Bf16>
 __global__ void tiled(const __grid_constant__ TensorMap map, float* out, int row, int column) {
   struct Shared {
     unsigned char tile[64 * 128];
@@ -140,10 +142,11 @@ __global__ void tiled(const __grid_constant__ TensorMap map, float* out, int row
     copy_tile(shared.tile, map, shared.barrier, row, column);
   }
   if (Wait) mbarrier_wait(shared.barrier, 0);
-  for (int e = threadIdx.x; e < 64 * 64; e += blockDim.x) {
-    const int r = e / 64, c = e % 64;
+  constexpr int kBytes = sizeof(T), kColumns = 128 / kBytes;
+  for (int e = threadIdx.x; e < 64 * kColumns; e += blockDim.x) {
+    const int r = e / kColumns, at = e % kColumns * kBytes;
     out[e] =
-        to_float(*reinterpret_cast<const Bf16*>(shared.tile + r * 128 + ((c / 8 ^ r % 8) * 16 + c % 8 * 2)));
+        to_float(*reinterpret_cast<const T*>(shared.tile + r * 128 + ((at / 16 ^ r % 8) * 16 + at % 16)));
   }
 }
 
@@ -160,6 +163,38 @@ TEST(GpuDevice, TensorCopiesFillOutsideTheMatrixWithZeros) {
     for (int c = 0; c < 64; ++c)
       ASSERT_EQ(got[r * 64 + c], 64 + r < 100 && 64 + c < 72 ? values[(64 + r) * 72 + 64 + c] : 0.0f)
           << r << " " << c;
+}
+
+TEST(GpuDevice, TensorCopiesRoundFloatsToTf32WhereAsked) {
+  if (device().capability < 90) GTEST_SKIP() << "no tensor copies before compute capability 9.0";
+  std::vector<float> values(64 * 32);
+  std::mt19937 random(9);
+  for (float& v : values) v = static_cast<float>(static_cast<double>(random()) * 0x1p-31 - 1.0);
+  const std::pair<float, float> chosen[] = {{1.0f + 0x1p-11f, 1.0f},              // a tie goes to even
+                                            {1.0f + 0x1.8p-10f, 1.0f + 0x1p-9f},  // upwards when that is even
+                                            {1.0f + 0x1.02p-11f, 1.0f + 0x1p-10f},  // above a tie
+                                            {2.0f - 0x1p-23f, 2.0f},                // into the exponent
+                                            {-1.0f - 0x1.8p-11f, -1.0f - 0x1p-10f},
+                                            {INFINITY, INFINITY}};
+  for (std::size_t i = 0; i < std::size(chosen); ++i) values[i] = chosen[i].first;
+  values[std::size(chosen)] = std::numeric_limits<float>::quiet_NaN();
+  const Buffer<float> matrix(values), out(values.size());
+  launch({.block = 64, .shared_bytes = 64 * 128 + 64}, tiled<true, float>,
+         make_tensor_map(matrix.data(), 4, 64, 32, 128, 64, true), out.data(), 0, 0);
+  synchronise();
+  const std::vector<float> got = out.download();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i < std::size(chosen)) {
+      EXPECT_EQ(got[i], chosen[i].second) << i;
+    } else if (i == std::size(chosen)) {
+      EXPECT_TRUE(std::isnan(got[i]));
+    } else {
+      std::uint32_t bits;
+      std::memcpy(&bits, &got[i], 4);
+      ASSERT_EQ(bits & 0x1fffu, 0u) << i << " " << values[i];
+      ASSERT_LE(std::abs(got[i] - values[i]), 0x1p-11f * std::abs(values[i])) << i;
+    }
+  }
 }
 
 // ---- tensor cores
@@ -294,6 +329,73 @@ TEST(GpuDevice, OneWarpgroupProductEqualsThePlainLoopInEveryLayout) {
   try_wgmma<true, false>();
   try_wgmma<true, true>();
 }
+
+/// D[64 x 128] = A B over k = 32 for one warpgroup; A from shared memory, or from registers that `Early`
+/// overwrites before the products are waited for.
+template <bool FromRegisters, bool Early>
+__global__ void one_wgmma_tf32(const __grid_constant__ TensorMap map_a,
+                               const __grid_constant__ TensorMap map_b, const float* a, float* c) {
+#if defined(MLPWATT_SM90A)
+  struct Shared {
+    unsigned char a[64 * 128], b[128 * 128];
+    Mbarrier barrier;
+  };
+  Shared& shared = shared_as<Shared>();
+  if (threadIdx.x == 0) {
+    mbarrier_init(shared.barrier, 1);
+    mbarrier_init_fence();
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    mbarrier_arrive_expect(shared.barrier, sizeof shared.a + sizeof shared.b);
+    copy_tile(shared.a, map_a, shared.barrier, 0, 0);
+    copy_tile(shared.b, map_b, shared.barrier, 0, 0);
+  }
+  mbarrier_wait(shared.barrier, 0);
+  const int r = threadIdx.x, row = 16 * (r / 32) + r % 32 / 4;
+  std::uint32_t fragments[4][4];
+  for (int i = 0; i < 4; ++i)
+    for (int e = 0; e < 4; ++e)
+      fragments[i][e] = __float_as_uint(a[(row + e % 2 * 8) * 32 + 8 * i + r % 4 + e / 2 * 4]);
+  float d[64];
+  wgmma_fence();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const Operand b = advance(make_operand(shared.b, 1024, 0), 32 * i);
+    if constexpr (FromRegisters)
+      wgmma_tf32<128>(d, fragments[i], b, i > 0);
+    else
+      wgmma_tf32<128>(d, advance(make_operand(shared.a, 1024, 0), 32 * i), b, i > 0);
+  }
+  wgmma_commit();
+  if constexpr (Early) fragments[3][2] = 0;
+  wgmma_wait<0>();
+  for (int i = 0; i < 64; ++i) c[(row + 8 * (i / 2 % 2)) * 128 + 8 * (i / 4) + 2 * (r % 4) + i % 2] = d[i];
+#endif
+}
+
+template <bool FromRegisters, bool Early = false>
+void try_wgmma_tf32() {
+  const std::vector<float> a = small_integers(64 * 32, 17), b = small_integers(128 * 32, 18);
+  const Buffer<float> da(a), db(b), c(64 * 128);
+  launch({.block = 128, .shared_bytes = (64 + 128) * 128 + 64}, one_wgmma_tf32<FromRegisters, Early>,
+         make_tensor_map(da.data(), 4, 64, 32, 128, 64), make_tensor_map(db.data(), 4, 128, 32, 128, 128),
+         static_cast<const float*>(da.data()), c.data());
+  synchronise();
+  const std::vector<float> got = c.download();
+  for (int i = 0; i < 64; ++i)
+    for (int j = 0; j < 128; ++j) {
+      float want = 0;
+      for (int k = 0; k < 32; ++k) want += a[i * 32 + k] * b[j * 32 + k];
+      ASSERT_EQ(got[i * 128 + j], want) << i << " " << j;
+    }
+}
+
+TEST(GpuDevice, ATf32WarpgroupProductTakesItsLeftOperandFromSharedMemoryOrRegisters) {
+  if (device().capability != 90) GTEST_SKIP() << "wgmma is compute capability 9.0 only";
+  try_wgmma_tf32<false>();
+  try_wgmma_tf32<true>();
+}
 #endif
 
 // ---- streams and graphs
@@ -348,6 +450,11 @@ TEST(GpuEmulator, AMissingWaitForACopyIsNaN) {
   launch({.block = 64, .shared_bytes = 64 * 128 + 64}, tiled<false>,
          make_tensor_map(matrix.data(), 2, 64, 64, 128, 64), tile.data(), 0, 0);
   EXPECT_TRUE(std::isnan(tile.download()[0]));
+}
+
+TEST(GpuEmulator, ARegisterOperandChangedBeforeItsProductEndsIsNoticed) {
+  const std::string said = violation_of([] { try_wgmma_tf32<true, true>(); });
+  EXPECT_NE(said.find("changed before the product was waited for"), std::string::npos) << said;
 }
 
 __global__ void divergent(int kind, float* x) {

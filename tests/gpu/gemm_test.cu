@@ -95,7 +95,9 @@ std::int64_t pad(std::int64_t columns, bool aligned) {
   return aligned ? (columns + 7) / 8 * 8 - columns + 8 : (columns % 2 == 0 ? 3 : 2);
 }
 
-Operands make_operands(const Case& c, std::mt19937_64& random, bool integers) {
+/// Of elements that `value` gives.
+template <typename Value>
+Operands operands_of(const Case& c, Value value) {
   const GemmProblem& p = c.problem;
   const bool ta = p.layout == GemmLayout::kTN, tb = p.layout == GemmLayout::kNT;
   const std::int64_t a_cols = ta ? p.m : p.k, b_cols = tb ? p.k : p.n;
@@ -108,11 +110,7 @@ Operands make_operands(const Case& c, std::mt19937_64& random, bool integers) {
              c.choice.variant->precision == Precision::kBf16};
   for (Guarded* g : {&o.a, &o.b})
     for (std::int64_t i = 0; i < g->rows; ++i)
-      for (std::int64_t j = 0; j < g->cols; ++j)
-        g->at(i, j) =
-            integers ? static_cast<float>(static_cast<int>(random() % 9) - 4)
-                     : as_operand(c.choice.variant->precision,
-                                  static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-52 - 1.0));
+      for (std::int64_t j = 0; j < g->cols; ++j) g->at(i, j) = value();
   reference::gemm(ta, tb, static_cast<int>(p.m), static_cast<int>(p.n), static_cast<int>(p.k), 1.0,
                   &o.a.at(0, 0), static_cast<int>(o.a.ld), &o.b.at(0, 0), static_cast<int>(o.b.ld), 0.0,
                   o.product.data(), static_cast<int>(p.n));
@@ -129,6 +127,15 @@ Operands make_operands(const Case& c, std::mt19937_64& random, bool integers) {
     o.b.upload();
   }
   return o;
+}
+
+/// Small integers, or values in [-1, 1) that the variant's precision has.
+Operands make_operands(const Case& c, std::mt19937_64& random, bool integers) {
+  return operands_of(c, [&] {
+    return integers ? static_cast<float>(static_cast<int>(random() % 9) - 4)
+                    : as_operand(c.choice.variant->precision,
+                                 static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-52 - 1.0));
+  });
 }
 
 /// Shapes around the tile's edges and far from them, every layout, split and alignment of every variant in
@@ -213,6 +220,32 @@ TEST(GpuGemm, RandomValuesStayWithinTheRoundingBound) {
         static_cast<double>(c.problem.k) * 0x1p-23 * std::sqrt(static_cast<double>(c.problem.k));
     const double error = largest_error(out, o.product);
     ASSERT_FALSE(!(error <= bound)) << describe(c) << " error " << error << " bound " << bound;
+  }
+}
+
+/// Cut off instead of rounded, factors shrink and so do sums of positive products.
+TEST(GpuGemm, FloatsAreRoundedToTf32WithoutBias) {
+  std::mt19937_64 random(15);
+  for (const GemmVariant& v : gemm_variants()) {
+    if (v.precision != Precision::kTf32 || device().capability < v.from_capability ||
+        device().capability > v.to_capability)
+      continue;
+    for (const GemmLayout layout : {GemmLayout::kNN, GemmLayout::kNT, GemmLayout::kTN}) {
+      const Case c{{layout, 33, 40, 512}, {&v, 1}, true};
+      const Operands o = operands_of(
+          c, [&] { return static_cast<float>(0.5 + static_cast<double>(random() >> 11) * 0x1p-53); });
+      Guarded out = result_of(c);
+      out.upload();
+      run_case(c, o, out);
+      double sum = 0, want = 0;
+      for (std::int64_t i = 0; i < c.problem.m; ++i)
+        for (std::int64_t j = 0; j < c.problem.n; ++j) {
+          sum += out.at(i, j);
+          want += o.product[static_cast<std::size_t>(i * c.problem.n + j)];
+        }
+      // cut off: half a unit of 2^-10 for each of two factors; to nearest: what random roundings leave over
+      EXPECT_LT(std::abs(sum / want - 1), 0x1p-14) << describe(c);
+    }
   }
 }
 
@@ -402,27 +435,62 @@ TEST(GpuGemm, TuningForTheSameSumsGivesTheSameBitsEveryTime) {
   }
 }
 
-TEST(GpuGemm, ReluLetsNanThrough) {
+/// The factors are read when the product runs, the turned copy of TN's included.
+TEST(GpuGemm, ACapturedProductReadsItsOperandsAnew) {
+  std::mt19937_64 random(16);
+  for (const GemmVariant& v : gemm_variants()) {
+    if (!v.turns_a || device().capability < v.from_capability || device().capability > v.to_capability)
+      continue;
+    const Case c{{GemmLayout::kTN, 35, 37, 41}, {&v, 1}, true};
+    Operands o = make_operands(c, random, true);
+    Guarded out = result_of(c);
+    out.upload();
+    const GemmPlan plan(c.problem, c.choice);
+    EXPECT_EQ(plan.kernels(), 2);
+    Stream stream;
+    stream.begin_capture();
+    launch_gemm(stream.handle(), plan, o.with(out));
+    const Graph graph = stream.end_capture();
+    for (int round = 0; round < 2; ++round) {
+      graph.launch(stream.handle());
+      stream.synchronise();
+      out.download();
+      ASSERT_EQ(largest_error(out, o.product), 0.0) << describe(c) << " round " << round;
+      for (float& x : o.a.host) x = x == kGuard ? x : -2 * x;
+      for (double& x : o.product) x *= -2;
+      copy_to_device(o.a.device.data(), o.a.host.data(), o.a.host.size() * sizeof(float));
+    }
+  }
+}
+
+void expect_nan_goes_through(const GemmProblem& problem, const GemmChoice& choice) {
   std::mt19937_64 random(14);
-  const GemmProblem problem{GemmLayout::kNN, 8, 8, 8};
-  const GemmChoice chosen = choose_gemm(problem, Precision::kFp32, true);
-  Operands o = make_operands({problem, chosen, true}, random, false);
+  const Case c{problem, choice, true};
+  Operands o = make_operands(c, random, false);
   o.a.at(3, 2) = std::numeric_limits<float>::quiet_NaN();
   o.a.upload();
-  Guarded out = result_of({problem, chosen, true});
+  Guarded out = result_of(c);
   out.upload();
   const Buffer<float> bias(std::vector<float>(64, 0.0f));
   Epilogue epilogue;
   epilogue.kind = Epilogue::Kind::kForward;
   epilogue.bias = bias.data();
   epilogue.relu = true;
-  launch_gemm(nullptr, GemmPlan(problem, chosen), o.with(out), epilogue);
+  launch_gemm(nullptr, GemmPlan(problem, choice), o.with(out), epilogue);
   synchronise();
   out.download();
   for (int j = 0; j < 8; ++j) {
-    EXPECT_TRUE(std::isnan(out.at(3, j))) << "a poisoned row must be seen, not become dead units";
-    EXPECT_FALSE(std::isnan(out.at(2, j)));
+    EXPECT_TRUE(std::isnan(out.at(3, j)))
+        << describe(c) << ": a poisoned row must be seen, not become dead units";
+    EXPECT_FALSE(std::isnan(out.at(2, j))) << describe(c);
   }
+}
+
+TEST(GpuGemm, ReluLetsNanThrough) {
+  const GemmProblem problem{GemmLayout::kNN, 8, 8, 8};
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32})
+    for (const GemmChoice& choice : gemm_choices(problem, precision, true))
+      expect_nan_goes_through(problem, choice);
 }
 
 TEST(GpuGemm, ChoicesFitTheProblem) {
@@ -456,6 +524,22 @@ TEST(GpuGemm, AVariantThatNeedsAlignmentRefusesOthers) {
                              {.a = x.data(), .lda = 9, .b = x.data(), .ldb = 8, .c = c.data(), .ldc = 8}),
                  std::invalid_argument);
   }
+}
+
+TEST(GpuGemm, LargeProductsAreExpectedQuickestByWgmmaOnHopper) {
+  if (device().capability != 90) GTEST_SKIP() << "wgmma is compute capability 9.0 only";
+  for (const GemmVariant& v : gemm_variants())
+    if (v.is_compiled && !v.is_compiled()) GTEST_SKIP() << "built without wgmma";
+  for (const Precision precision : {Precision::kTf32, Precision::kBf16})
+    for (const GemmLayout layout : {GemmLayout::kNN, GemmLayout::kNT, GemmLayout::kTN}) {
+      const GemmProblem large{layout, 8192, 8192, 8192};
+      const GemmChoice first = choose_gemm(large, precision, true);
+      EXPECT_EQ(first.variant->name.find("wgmma_"), 0u) << describe(first);
+      // it takes tensor copies; and mma.sync adds up in another order
+      const GemmChoice unaligned = choose_gemm(large, precision, false);
+      EXPECT_FALSE(unaligned.variant->needs_aligned_operands) << describe(unaligned);
+      EXPECT_FALSE(same_sums(first, unaligned)) << describe(unaligned);
+    }
 }
 
 /// What the tests above are made of must notice a kernel that masks or sums wrongly.
