@@ -81,6 +81,19 @@ __device__ __forceinline__ void mbarrier_arrive(Mbarrier& barrier) {
                : "memory");
 #endif
 }
+/// At the barrier of block `rank` of the cluster that lies where `barrier` lies here.
+__device__ __forceinline__ void mbarrier_arrive_at(Mbarrier& barrier, unsigned rank) {
+#if !defined(__CUDACC__)
+  emulation::mbarrier_arrive(static_cast<Mbarrier*>(emulation::map_shared(&barrier, rank)), 0);
+#elif defined(MLPWATT_CLUSTERS)
+  asm volatile(
+      "{\n .reg .b32 theirs;\n"
+      " mapa.shared::cluster.u32 theirs, %0, %1;\n"
+      " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];\n}" ::"r"(shared_address(&barrier)),
+      "r"(rank)
+      : "memory");
+#endif
+}
 /// Arrives, and adds bytes that the phase must see arrive as well.
 __device__ __forceinline__ void mbarrier_arrive_expect(Mbarrier& barrier, unsigned bytes) {
 #if !defined(__CUDACC__)
@@ -93,19 +106,30 @@ __device__ __forceinline__ void mbarrier_arrive_expect(Mbarrier& barrier, unsign
 #endif
 }
 /// Waits until the phase of this parity has completed: a fresh barrier's first phase has parity 0.
+/// OfCluster: other blocks arrive too, and what they did before is seen behind it.
+template <bool OfCluster = false>
 __device__ __forceinline__ void mbarrier_wait(Mbarrier& barrier, unsigned parity) {
 #if !defined(__CUDACC__)
   emulation::mbarrier_wait(&barrier, parity, emulation::Where::current());
 #elif defined(MLPWATT_CLUSTERS)
   std::uint32_t done;
   do {
-    asm volatile(
-        "{\n .reg .pred p;\n"
-        " mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
-        " selp.u32 %0, 1, 0, p;\n}"
-        : "=r"(done)
-        : "r"(shared_address(&barrier)), "r"(parity)
-        : "memory");
+    if constexpr (OfCluster)
+      asm volatile(
+          "{\n .reg .pred p;\n"
+          " mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+          " selp.u32 %0, 1, 0, p;\n}"
+          : "=r"(done)
+          : "r"(shared_address(&barrier)), "r"(parity)
+          : "memory");
+    else
+      asm volatile(
+          "{\n .reg .pred p;\n"
+          " mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
+          " selp.u32 %0, 1, 0, p;\n}"
+          : "=r"(done)
+          : "r"(shared_address(&barrier)), "r"(parity)
+          : "memory");
   } while (done == 0);
 #endif
 }
@@ -139,19 +163,15 @@ inline void round_to_tf32(void* element) {
 }  // namespace emulated
 #endif
 
-/// Starts copying the box whose first element is (row, column) into `to` (1024-byte aligned), box_columns *
-/// element bytes = 128 bytes a row, 128-byte swizzle: the 16-byte chunk c of row r lies at chunk c ^ (r % 8).
-/// Elements outside the matrix become zero. The barrier gets box_rows * 128 bytes credited, always. By one
-/// thread.
-__device__ __forceinline__ void copy_tile(void* to, const TensorMap& map, Mbarrier& barrier, int row,
-                                          int column) {
 #if !defined(__CUDACC__)
+namespace emulated {
+inline void copy_box(void* to, const TensorMap& map, Mbarrier* barrier, int row, int column) {
   const unsigned bytes = static_cast<unsigned>(map.box_rows) * 128;
   emulation::require_shared(to, bytes, "the target of a tensor copy");
   if (reinterpret_cast<std::uintptr_t>(to) % 1024 != 0)
     emulation::violation("the target of a swizzled tensor copy is not aligned to 1024 bytes");
   emulation::poison(to, bytes);
-  emulation::mbarrier_pending_copy(&barrier, bytes, [=] {  // the thread may leave before the copy happens
+  emulation::mbarrier_pending_copy(barrier, bytes, [=] {  // the thread may leave before the copy happens
     unsigned char* target = static_cast<unsigned char*>(to);
     for (int r = 0; r < map.box_rows; ++r)
       for (int c = 0; c < map.box_columns; ++c) {
@@ -163,14 +183,45 @@ __device__ __forceinline__ void copy_tile(void* to, const TensorMap& map, Mbarri
                       static_cast<std::size_t>(map.element_bytes));
         else
           std::memset(element, 0, static_cast<std::size_t>(map.element_bytes));
-        if (map.as_tf32) emulated::round_to_tf32(element);
+        if (map.as_tf32) round_to_tf32(element);
       }
   });
+}
+}  // namespace emulated
+#endif
+
+/// Starts copying the box whose first element is (row, column) into `to` (1024-byte aligned), box_columns *
+/// element bytes = 128 bytes a row, 128-byte swizzle: the 16-byte chunk c of row r lies at chunk c ^ (r % 8).
+/// Elements outside the matrix become zero. The barrier gets box_rows * 128 bytes credited, always. By one
+/// thread.
+__device__ __forceinline__ void copy_tile(void* to, const TensorMap& map, Mbarrier& barrier, int row,
+                                          int column) {
+#if !defined(__CUDACC__)
+  emulated::copy_box(to, map, &barrier, row, column);
 #elif defined(MLPWATT_CLUSTERS)
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], "
       "[%2];" ::"r"(shared_address(to)),
       "l"(&map.map), "r"(shared_address(&barrier)), "r"(column), "r"(row)
+      : "memory");
+#endif
+}
+
+/// The same into every block of the cluster whose bit is set in `ranks`: each gets the box where `to` lies in
+/// its shared memory, and has its barrier credited. (Built for sm_90a: ptxas calls it slow elsewhere.)
+__device__ __forceinline__ void copy_tile_to_all(void* to, const TensorMap& map, Mbarrier& barrier, int row,
+                                                 int column, unsigned ranks) {
+#if !defined(__CUDACC__)
+  for (unsigned rank = 0; rank < 16; ++rank)
+    if (ranks >> rank & 1)
+      emulated::copy_box(emulation::map_shared(to, rank), map,
+                         static_cast<Mbarrier*>(emulation::map_shared(&barrier, rank)), row, column);
+#elif defined(MLPWATT_SM90A)
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
+      "l"(&map.map), "r"(shared_address(&barrier)), "r"(column), "r"(row),
+      "h"(static_cast<std::uint16_t>(ranks))
       : "memory");
 #endif
 }

@@ -14,6 +14,15 @@ namespace {
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// Tiles of C along m and n; clusters are whole, so the last ones may lie outside of it.
+struct TileCounts {
+  std::int64_t m, n;
+  TileCounts(const GemmProblem& p, const GemmVariant& v)
+      : m(ceil_div(p.m, v.tile_m * v.cluster_m) * v.cluster_m),
+        n(ceil_div(p.n, v.tile_n * v.cluster_n) * v.cluster_n) {}
+  std::int64_t all() const { return m * n; }
+};
+
 bool multiple_of_16_bytes(const void* base, std::int64_t row_elements, std::int64_t element_bytes) {
   return reinterpret_cast<std::uintptr_t>(base) % 16 == 0 && row_elements * element_bytes % 16 == 0;
 }
@@ -58,17 +67,17 @@ std::int64_t blocks_per_multiprocessor(const GemmVariant& variant) {
 }
 
 /// What orders the choices: the multiply-adds that the busiest multiprocessor does, tiles counted whole, plus
-/// what loading costs. A tile's k-step loads (tile_m + tile_n) for tile_m * tile_n multiply-adds; an operand
-/// element costs as much as kLoadWeight multiply-adds of one element (a heuristic; tune_gemm measures
-/// instead). Splitting k writes and reads the sums once more; turning A in front does so with A, and has a
-/// start and an end of its own.
+/// what loading costs. A tile's k-step loads (tile_m + tile_n) for tile_m * tile_n multiply-adds, of what a
+/// cluster shares only its part; an operand element costs as much as kLoadWeight multiply-adds of one element
+/// (a heuristic; tune_gemm measures instead). Splitting k writes and reads the sums once more; turning A in
+/// front does so with A, and has a start and an end of its own.
 double expected_work(const GemmProblem& p, const GemmChoice& choice) {
   constexpr double kLoadWeight = 16, kSumWeight = 32, kStartWeight = 64;
   const GemmVariant& v = *choice.variant;
-  const std::int64_t tiles = ceil_div(p.m, v.tile_m) * ceil_div(p.n, v.tile_n);
+  const std::int64_t tiles = TileCounts(p, v).all();
   const std::int64_t steps = ceil_div(ceil_div(p.k, v.tile_k), choice.splits);
   const double area = static_cast<double>(v.tile_m) * v.tile_n;
-  const double of_one_k = area + kLoadWeight * (v.tile_m + v.tile_n);
+  const double of_one_k = area + kLoadWeight * (v.tile_m / v.cluster_n + v.tile_n / v.cluster_m);
   const double of_a_block = (static_cast<double>(steps) * v.tile_k + kStartWeight) * of_one_k +
                             (choice.splits > 1 ? kSumWeight * area * (1.0 + choice.splits) : 0.0);
   const double of_turning =
@@ -112,7 +121,7 @@ std::vector<GemmChoice> gemm_choices(const GemmProblem& problem, Precision preci
   std::vector<std::pair<double, GemmChoice>> rated;
   for (const GemmVariant& variant : gemm_variants()) {
     if (!runs_here(variant, precision, aligned)) continue;
-    const std::int64_t tiles = ceil_div(problem.m, variant.tile_m) * ceil_div(problem.n, variant.tile_n);
+    const std::int64_t tiles = TileCounts(problem, variant).all();
     const std::int64_t steps = ceil_div(problem.k, variant.tile_k);
     // beyond two rounds of blocks a split only adds traffic
     const std::int64_t room = 2 * device().multiprocessors * blocks_per_multiprocessor(variant) / tiles;
@@ -146,7 +155,7 @@ GemmPlan::GemmPlan(const GemmProblem& problem, const GemmChoice& choice)
   require_valid(problem);
   if (choice_.splits > 1) {
     const GemmVariant& v = *choice_.variant;
-    const std::int64_t tiles = ceil_div(problem.m, v.tile_m) * ceil_div(problem.n, v.tile_n);
+    const std::int64_t tiles = TileCounts(problem, v).all();
     partial_ = Buffer<float>(static_cast<std::size_t>(tiles * choice_.splits * v.tile_m * v.tile_n));
     arrivals_ = Buffer<unsigned>(std::vector<unsigned>(static_cast<std::size_t>(tiles), 0u));
   }
@@ -169,8 +178,9 @@ void launch_gemm(cudaStream_t stream, const GemmPlan& plan, const GemmOperands& 
   g.m = static_cast<int>(p.m);
   g.n = static_cast<int>(p.n);
   g.k = static_cast<int>(p.k);
-  g.tiles_m = static_cast<int>(ceil_div(p.m, v.tile_m));
-  g.tiles_n = static_cast<int>(ceil_div(p.n, v.tile_n));
+  const TileCounts tiles(p, v);
+  g.tiles_m = static_cast<int>(tiles.m);
+  g.tiles_n = static_cast<int>(tiles.n);
   g.splits = plan.choice_.splits;
   g.k_chunk = static_cast<int>(ceil_div(ceil_div(p.k, v.tile_k), g.splits) * v.tile_k);
   g.vector_a = multiple_of_16_bytes(operands.a, operands.lda, element_bytes);

@@ -57,6 +57,8 @@ struct GemmVariant {
   std::string name;  ///< "simt_128x128x16"
   Precision precision = Precision::kFp32;
   int tile_m = 0, tile_n = 0, tile_k = 0;
+  /// Tiles that the blocks of a cluster take, along m and n: those along m share loads of B, along n of A.
+  int cluster_m = 1, cluster_n = 1;
   int threads = 0, stages = 0;
   std::size_t shared_bytes = 0;
   /// Lowest and highest compute capability it runs on.

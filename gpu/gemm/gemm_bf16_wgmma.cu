@@ -8,9 +8,9 @@ namespace mlpwatt::gpu {
 namespace {
 
 /// Each warpgroup has 64 rows of C.
-template <int BN, int Stages>
-struct Bf16Wgmma : WgmmaRing<Bf16, 128, BN, Stages> {
-  using Ring = WgmmaRing<Bf16, 128, BN, Stages>;
+template <int BN, int Stages, int Cluster>
+struct Bf16Wgmma : WgmmaRing<Bf16, 128, BN, Stages, Cluster, 1> {
+  using Ring = WgmmaRing<Bf16, 128, BN, Stages, Cluster, 1>;
   using typename Ring::Shared, typename Ring::Stage;
 
   template <bool KA, bool KB>
@@ -56,8 +56,9 @@ GemmVariant variant() {
 std::vector<GemmVariant> bf16_wgmma_variants() {
   return {
       // 128 sums a thread: per k-step 16 KiB of A and 32 KiB of B for 2^21 multiply-adds
-      variant<Bf16Wgmma<256, 4>>(),
-      variant<Bf16Wgmma<128, 5>>(),
+      variant<Bf16Wgmma<256, 4, 2>>(),
+      variant<Bf16Wgmma<256, 4, 1>>(),
+      variant<Bf16Wgmma<128, 5, 1>>(),
   };
 }
 

@@ -28,9 +28,9 @@ namespace {
 [[maybe_unused]] constexpr int kProducts = 4;    // of a step: 8 k each
 
 /// Each warpgroup has 64 columns of C.
-template <int BM, int Stages>
-struct Tf32Wgmma : WgmmaRing<float, BM, 128, Stages> {
-  using Ring = WgmmaRing<float, BM, 128, Stages>;
+template <int BM, int Stages, int Cluster>
+struct Tf32Wgmma : WgmmaRing<float, BM, 128, Stages, 1, Cluster> {
+  using Ring = WgmmaRing<float, BM, 128, Stages, 1, Cluster>;
   using typename Ring::Shared, typename Ring::Stage;
 
   /// A step's left operand of a thread.
@@ -164,8 +164,9 @@ std::vector<GemmVariant> tf32_wgmma_variants() {
   return {
       // 128 sums and two steps' 32 words of B a thread: per k-step 32 KiB of A and 16 KiB of B for 2^20
       // multiply-adds
-      variant<Tf32Wgmma<256, 4>>(),
-      variant<Tf32Wgmma<128, 5>>(),
+      variant<Tf32Wgmma<256, 4, 2>>(),
+      variant<Tf32Wgmma<256, 4, 1>>(),
+      variant<Tf32Wgmma<128, 5, 1>>(),
   };
 }
 

@@ -165,6 +165,59 @@ TEST(GpuDevice, TensorCopiesFillOutsideTheMatrixWithZeros) {
           << r << " " << c;
 }
 
+/// Two blocks, each of which asks for one half of 64 rows x 64 columns of bf16, for both; and says to both
+/// that it has read them, before either half is overwritten.
+__global__ void shared_copies(const __grid_constant__ TensorMap map, float* out) {
+#if defined(MLPWATT_SM90A)
+  struct Shared {
+    unsigned char tile[64 * 128];
+    Mbarrier full, empty;
+  };
+  Shared& shared = shared_as<Shared>();
+  const int half = static_cast<int>(cluster_rank()) * 32;
+  if (threadIdx.x == 0) {
+    mbarrier_init(shared.full, 1);
+    mbarrier_init(shared.empty, cluster_size());
+    mbarrier_init_fence();
+  }
+  sync_cluster();
+  for (int round = 0; round < 3; ++round) {
+    if (threadIdx.x == 0) {
+      mbarrier_wait<true>(shared.empty, round % 2 ^ 1);
+      mbarrier_arrive_expect(shared.full, sizeof shared.tile);
+      copy_tile_to_all(shared.tile + half * 128, map, shared.full, 64 * round + half, 0, 3);
+    }
+    mbarrier_wait(shared.full, round % 2);
+    float* to = out + (round * 2 + static_cast<int>(cluster_rank())) * 64 * 64;
+    for (int e = threadIdx.x; e < 64 * 64; e += blockDim.x) {
+      const int r = e / 64, c = e % 64;
+      to[e] = to_float(
+          *reinterpret_cast<const Bf16*>(shared.tile + r * 128 + ((c / 8 ^ r % 8) * 16 + c % 8 * 2)));
+    }
+    __syncthreads();
+    if (threadIdx.x == 0)
+      for (unsigned rank = 0; rank < cluster_size(); ++rank) mbarrier_arrive_at(shared.empty, rank);
+  }
+  __syncwarp();
+  sync_cluster();
+#endif
+}
+
+TEST(GpuDevice, ATensorCopyMayGoToAllBlocksOfACluster) {
+  if (device().capability != 90) GTEST_SKIP() << "built for compute capability 9.0 only";
+  const std::vector<float> values = small_integers(3 * 64 * 64, 19);
+  const Buffer<Bf16> matrix(as_bf16(values));
+  const Buffer<float> out(3 * 2 * 64 * 64);
+  launch({.grid = 2, .block = 64, .cluster = 2, .shared_bytes = 64 * 128 + 64}, shared_copies,
+         make_tensor_map(matrix.data(), 2, 3 * 64, 64, 128, 32), out.data());
+  synchronise();
+  const std::vector<float> got = out.download();
+  for (int round = 0; round < 3; ++round)
+    for (int rank = 0; rank < 2; ++rank)
+      for (int e = 0; e < 64 * 64; ++e)
+        ASSERT_EQ(got[(round * 2 + rank) * 64 * 64 + e], values[round * 64 * 64 + e]) << round << " " << rank;
+}
+
 TEST(GpuDevice, TensorCopiesRoundFloatsToTf32WhereAsked) {
   if (device().capability < 90) GTEST_SKIP() << "no tensor copies before compute capability 9.0";
   std::vector<float> values(64 * 32);

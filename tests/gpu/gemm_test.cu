@@ -146,7 +146,7 @@ std::vector<Case> cases(unsigned seed, int of_each) {
   for (const GemmVariant& v : gemm_variants()) {
     if (device().capability < v.from_capability || device().capability > v.to_capability) continue;
     const int m[] = {1, 2, 17, v.tile_m - 1, v.tile_m, v.tile_m + 1, 2 * v.tile_m + 3};
-    const int n[] = {1, 5, 31, v.tile_n - 1, v.tile_n, v.tile_n + 1};
+    const int n[] = {1, 5, 31, v.tile_n - 1, v.tile_n, v.tile_n + 1, 2 * v.tile_n + 3};
     const int k[] = {1, 3, 13, v.tile_k - 1, v.tile_k, v.tile_k + 1, v.stages * v.tile_k + 7};
     for (int i = 0; i < of_each; ++i) {
       Case c;
@@ -373,24 +373,27 @@ TEST(GpuGemm, LaunchesAgainGiveTheSameBits) {
   std::mt19937_64 random(11);
   for (const GemmVariant& v : gemm_variants()) {
     if (device().capability < v.from_capability || device().capability > v.to_capability) continue;
-    const Case c{{GemmLayout::kTN, v.tile_m + 1, v.tile_n / 2, 4 * v.tile_k}, {&v, 4}, true};
-    const Operands o = make_operands(c, random, false);
-    const GemmPlan plan(c.problem, c.choice);
-    std::vector<float> first;
-    const auto again = [&](unsigned) {
-      Guarded out = result_of(c);
-      out.upload();
-      launch_gemm(nullptr, plan, o.with(out));
-      synchronise();
-      out.download();
-      if (first.empty()) first = out.host;
-      EXPECT_EQ(out.host, first) << describe(c);
-    };
+    // split; and in as many steps that every stage is filled more than once
+    for (const auto& [steps, splits] : {std::pair{4, 4}, {2 * v.stages + 1, 1}}) {
+      const Case c{{GemmLayout::kTN, v.tile_m + 1, v.tile_n / 2, steps * v.tile_k}, {&v, splits}, true};
+      const Operands o = make_operands(c, random, false);
+      const GemmPlan plan(c.problem, c.choice);
+      std::vector<float> first;
+      const auto again = [&](unsigned) {
+        Guarded out = result_of(c);
+        out.upload();
+        launch_gemm(nullptr, plan, o.with(out));
+        synchronise();
+        out.download();
+        if (first.empty()) first = out.host;
+        EXPECT_EQ(out.host, first) << describe(c);
+      };
 #if defined(MLPWATT_EMULATED)
-    emulation::run_in_orders(again);  // and whatever order threads and blocks run in
+      emulation::run_in_orders(again);  // and whatever order threads and blocks run in
 #else
-    for (unsigned round = 0; round < 5; ++round) again(round);
+      for (unsigned round = 0; round < 5; ++round) again(round);
 #endif
+    }
   }
 }
 
