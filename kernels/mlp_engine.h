@@ -3,7 +3,10 @@
 // All engines compute the same maths (kernels/reference states it); they differ in where the data lies.
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
+#include "kernels/epochs.h"
 #include "kernels/reference.h"
 
 namespace mlpwatt {
@@ -18,6 +21,13 @@ class MlpEngine {
   /// One optimiser step on each of these training batches, in this order. Allocates nothing.
   /// @return the mean over the steps of each batch's loss before its step
   virtual double train(const int* batches, std::int64_t count) = 0;
+  /// Epochs of this engine, which has to outlive them. One whose batches lie elsewhere draws their order
+  /// there.
+  virtual std::unique_ptr<Epochs> epochs(std::uint64_t seed) {
+    return std::make_unique<HostEpochs>(train_batches_, seed, [this](const std::vector<int>& batches) {
+      return train(batches.data(), static_cast<std::int64_t>(batches.size()));
+    });
+  }
   /// Mean loss over a split, and the share of right answers (NaN for regression). Weighted by rows.
   virtual reference::Evaluation evaluate(Split split) = 0;
 

@@ -8,12 +8,30 @@
 
 #include "gpu/mlp/algorithms.h"
 #include "gpu/mlp/evaluate.h"
+#include "gpu/mlp/order.h"
 
 namespace mlpwatt::gpu {
 namespace {
 
 /// Steps enqueued at once: the ring of batch numbers on the device has this many.
 constexpr std::int64_t kMostSteps = 4096;
+
+class DeviceEpochs : public Epochs {
+ public:
+  DeviceEpochs(Engine& engine, std::uint64_t seed)
+      : engine_(engine),
+        order_(engine.train_batches(), seed),
+        batches_(static_cast<std::size_t>(engine.train_batches())) {}
+  void draw() override { order_.draw(batches_); }
+  double train() override {
+    return engine_.train_on_device(batches_.data(), static_cast<std::int64_t>(batches_.size()));
+  }
+
+ private:
+  Engine& engine_;
+  DeviceBatchOrder order_;
+  Buffer<int> batches_;
+};
 
 }  // namespace
 
@@ -96,6 +114,10 @@ double Engine::train(const int* batches, std::int64_t count) {
     done += here;
   }
   return loss / static_cast<double>(count);
+}
+
+std::unique_ptr<Epochs> Engine::epochs(std::uint64_t seed) {
+  return std::make_unique<DeviceEpochs>(*this, seed);
 }
 
 reference::Evaluation Engine::evaluate(Split split) {

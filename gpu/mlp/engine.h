@@ -55,6 +55,8 @@ class Engine : public MlpEngine {
   double train(const int* batches, std::int64_t count) override;
   /// The same for batch numbers that lie in device memory already.
   double train_on_device(const int* batches, std::int64_t count);
+  /// Drawn on the device: no batch number passes through the host.
+  std::unique_ptr<Epochs> epochs(std::uint64_t seed) override;
   reference::Evaluation evaluate(Split split) override;
   void set_parameters(const reference::Parameters& parameters) override;
   reference::Parameters parameters() const override { return from_flat(plan_, w_.download()); }

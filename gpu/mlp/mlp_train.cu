@@ -52,7 +52,8 @@ class MlpTrainKernel : public Kernel {
     trainer_ = make_trainer(network_, *data_, options_, adam_);
     engine_ = static_cast<Engine*>(trainer_.engine.get());  // what make_trainer made
     engine_->set_parameters(reference::initial_parameters(network_, options_.seed));
-    order_ = make_order(engine_->train_batches(), options_.seed, kOrder);
+    order_ = Buffer<int>(kOrder);
+    DeviceBatchOrder(engine_->train_batches(), options_.seed).draw(order_);
   }
 
   Check check() override {

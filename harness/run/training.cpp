@@ -6,7 +6,6 @@
 
 #include "kernels/backend.h"
 #include "kernels/nearest.h"
-#include "kernels/random.h"
 
 namespace mlpwatt {
 namespace {
@@ -28,9 +27,7 @@ class EngineTrainee : public Trainee {
     trainer_.engine->set_parameters(reference::initial_parameters(network, options.seed));
   }
   int train_batches() const override { return trainer_.engine->train_batches(); }
-  double train(const std::vector<int>& batches) override {
-    return trainer_.engine->train(batches.data(), static_cast<std::int64_t>(batches.size()));
-  }
+  std::unique_ptr<Epochs> epochs(std::uint64_t seed) override { return trainer_.engine->epochs(seed); }
   reference::Evaluation evaluate_train() override { return trainer_.engine->evaluate(Split::kTrain); }
   reference::Evaluation evaluate_test() override { return trainer_.engine->evaluate(Split::kTest); }
   std::optional<Check> check() override {
@@ -61,13 +58,15 @@ class ReferenceTrainee : public Trainee {
         batch_(options.batch),
         trainer_(network, reference::initial_parameters(network, options.seed), adam) {}
   int train_batches() const override { return static_cast<int>(data_.train_batches(batch_)); }
-  double train(const std::vector<int>& batches) override {
-    double loss = 0;
-    for (const int batch : batches) {
-      const std::int64_t first = std::int64_t{batch} * batch_;
-      loss += trainer_.step(x(first), y(first), std::min<std::int64_t>(batch_, data_.train_rows() - first));
-    }
-    return loss / static_cast<double>(batches.size());
+  std::unique_ptr<Epochs> epochs(std::uint64_t seed) override {
+    return std::make_unique<HostEpochs>(train_batches(), seed, [this](const std::vector<int>& batches) {
+      double loss = 0;
+      for (const int batch : batches) {
+        const std::int64_t first = std::int64_t{batch} * batch_;
+        loss += trainer_.step(x(first), y(first), std::min<std::int64_t>(batch_, data_.train_rows() - first));
+      }
+      return loss / static_cast<double>(batches.size());
+    });
   }
   reference::Evaluation evaluate_train() override {
     return trainer_.evaluate(x(0), y(0), data_.train_rows());
@@ -105,7 +104,7 @@ std::unique_ptr<Trainee> make_trainee(const std::string& backend, const Network&
 
 TrainingEnd train(Trainee& trainee, const TrainingPlan& plan, const std::function<double()>& clock_s,
                   const std::function<bool(const Epoch&)>& seen) {
-  BatchOrder order(trainee.train_batches(), plan.seed);
+  const std::unique_ptr<Epochs> epochs = trainee.epochs(plan.seed);
   Epoch point;
   const auto look = [&](bool untrained) {
     const reference::Evaluation train = trainee.evaluate_train(), test = trainee.evaluate_test();
@@ -117,9 +116,9 @@ TrainingEnd train(Trainee& trainee, const TrainingPlan& plan, const std::functio
   look(true);
   if (!seen(point)) return TrainingEnd::kStopped;
   for (point.epoch = 1; point.epoch <= plan.epochs; ++point.epoch) {
-    const std::vector<int>& batches = order.next_epoch();
+    epochs->draw();
     const double before = clock_s();
-    point.train_loss = trainee.train(batches);
+    point.train_loss = epochs->train();
     point.seconds = clock_s() - before;
     point.total_seconds += point.seconds;
     look(false);

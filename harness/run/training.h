@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "kernels/epochs.h"
 #include "kernels/kernel.h"
 #include "kernels/reference.h"
 
@@ -17,8 +18,8 @@ class Trainee {
  public:
   virtual ~Trainee() = default;
   virtual int train_batches() const = 0;
-  /// One optimiser step on each of these batches; the mean of their losses before the steps.
-  virtual double train(const std::vector<int>& batches) = 0;
+  /// Epochs of this trainee, which has to outlive them.
+  virtual std::unique_ptr<Epochs> epochs(std::uint64_t seed) = 0;
   virtual reference::Evaluation evaluate_train() = 0;
   virtual reference::Evaluation evaluate_test() = 0;
   /// As Kernel::check; nothing for what is the reference itself.

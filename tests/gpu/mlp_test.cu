@@ -11,41 +11,12 @@
 
 #include "gpu/mlp/engine.h"
 #include "gpu/mlp/mlp_train.h"
-#include "gpu/mlp/order.h"
 #include "kernels/mlp_check.h"
 #include "kernels/random.h"
+#include "tests/gpu/small_networks.h"
 
 namespace mlpwatt::gpu {
 namespace {
-
-/// Two unequal numbers of anything prime, so that an index swapped anywhere shows.
-Dataset small_data(int features, int outputs, Task task, std::int64_t train_rows,
-                   std::int64_t test_rows = 9) {
-  Dataset data;
-  data.info = {"small", train_rows + test_rows, features, outputs, task};
-  data.rows = train_rows + test_rows;
-  data.test_rows = test_rows;
-  RandomStream stream(7);
-  for (std::int64_t r = 0; r < data.rows; ++r) {
-    for (int f = 0; f < features; ++f) data.x.push_back(static_cast<float>(uniform_unit(stream)));
-    const auto right =
-        static_cast<int>(uniform_below(stream, static_cast<std::uint64_t>(std::max(outputs, 2))));
-    for (int o = 0; o < outputs; ++o)
-      data.y.push_back(task == Task::kMulticlass ? (o == right ? 1.0f : 0.0f)
-                       : task == Task::kBinary   ? static_cast<float>(right)
-                                                 : static_cast<float>(uniform_unit(stream)));
-  }
-  return data;
-}
-
-Network network_of(int inputs, std::vector<int> widths, Task task, bool residual = false) {
-  Network network;
-  network.inputs = inputs;
-  network.widths = std::move(widths);
-  network.task = task;
-  network.residual = residual;
-  return network;
-}
 
 struct Case {
   const char* name;
@@ -112,20 +83,6 @@ std::vector<double> trained(const Case& c, const std::string& algorithm, int blo
   for (const auto* tensors : {&moved.weights, &moved.biases})
     for (const auto& tensor : *tensors) all.insert(all.end(), tensor.begin(), tensor.end());
   return all;
-}
-
-TEST(GpuMlpOrder, TheDeviceShufflesAsTheHost) {
-  for (const int batches : {1, 2, 7, 331}) {
-    const int entries = 2 * batches + 5;
-    BatchOrder order(batches, 42);
-    std::vector<int> want;
-    while (want.size() < static_cast<std::size_t>(entries)) {
-      const std::vector<int>& epoch = order.next_epoch();
-      want.insert(want.end(), epoch.begin(), epoch.end());
-    }
-    want.resize(static_cast<std::size_t>(entries));
-    EXPECT_EQ(make_order(batches, 42, entries).download(), want) << batches;
-  }
 }
 
 TEST(GpuMlpResident, FollowsTheReferenceOnOneBlock) {

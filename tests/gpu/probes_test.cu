@@ -10,6 +10,7 @@
 #include "gpu/gemm/gemm_benchmarks.h"
 #include "gpu/runtime.h"
 #include "harness/compare/floor.h"
+#include "tests/gpu/usable.h"
 
 namespace mlpwatt::gpu {
 namespace {
@@ -113,12 +114,7 @@ TEST(GpuProbes, AVariantThatIsNotThereIsNamed) {
 
 /// The floor of the device's rows is made of what its own probes reach.
 TEST(GpuProbes, TheFloorOfARowIsTheDevices) {
-#if defined(MLPWATT_EMULATED)
-  struct Usable {
-    Usable() { emulation::settings().usable = true; }
-    ~Usable() { emulation::settings().usable = false; }
-  } usable;
-#endif
+  const Usable usable;
   PeaksOnDemand peaks({}, 0.01, system_clock());
   Cost cost;
   cost.multiplies = cost.adds = 500'000;

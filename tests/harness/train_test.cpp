@@ -38,10 +38,12 @@ class FakeTrainee : public Trainee {
  public:
   explicit FakeTrainee(std::vector<double> losses) : losses_(std::move(losses)) {}
   int train_batches() const override { return 3; }
-  double train(const std::vector<int>& batches) override {
-    orders.push_back(batches);
-    ++epoch_;
-    return losses_.at(static_cast<std::size_t>(epoch_));
+  std::unique_ptr<Epochs> epochs(std::uint64_t seed) override {
+    return std::make_unique<HostEpochs>(train_batches(), seed, [this](const std::vector<int>& batches) {
+      orders.push_back(batches);
+      ++epoch_;
+      return losses_.at(static_cast<std::size_t>(epoch_));
+    });
   }
   reference::Evaluation evaluate_train() override { return evaluate_test(); }
   reference::Evaluation evaluate_test() override {
@@ -92,6 +94,65 @@ TEST(Training, EveryEpochHasEveryBatchOnceInASeededOrder) {
     EXPECT_THAT(order, ::testing::UnorderedElementsAre(0, 1, 2));
   EXPECT_EQ(orders(1), orders(1));
   EXPECT_NE(orders(1), orders(2));
+}
+
+/// The reference with epochs of its own, as an engine has that draws them elsewhere: always the first batch.
+class FirstBatchEngine : public ReferenceEngine {
+ public:
+  using ReferenceEngine::ReferenceEngine;
+  std::unique_ptr<Epochs> epochs(std::uint64_t) override {
+    struct Own : Epochs {
+      explicit Own(MlpEngine& e) : engine(e) {}
+      void draw() override { batches.assign(static_cast<std::size_t>(engine.train_batches()), 0); }
+      double train() override {
+        return engine.train(batches.data(), static_cast<std::int64_t>(batches.size()));
+      }
+      MlpEngine& engine;
+      std::vector<int> batches;
+    };
+    return std::make_unique<Own>(*this);
+  }
+};
+
+template <class Engine>
+const BackendRegistration reference_backend(const char* name) {
+  return BackendRegistration{{name,
+                              [] { return std::string(); },
+                              {},
+                              [](const Network& network, const Dataset& data, const RunOptions& options,
+                                 const reference::Adam& adam) {
+                                Backend::Trainer trainer =
+                                    reference_trainer(network, data, options.batch, adam, 1);
+                                trainer.engine =
+                                    std::make_unique<Engine>(network, data, options.batch, adam, 1);
+                                return trainer;
+                              }}};
+}
+const BackendRegistration first_batch = reference_backend<FirstBatchEngine>("first_batch"),
+                          shuffled = reference_backend<ReferenceEngine>("shuffled");
+
+TEST(Training, AnEngineMayDrawItsEpochsItself) {
+  const DatasetInfo& info = dataset_info("banana");
+  const Network network = make_network(Shape::kRectangle, 32, 2, info.features, info.outputs, info.task);
+  DatasetOptions synthetic;
+  synthetic.source = DatasetSource::kSynthetic;
+  const Dataset data = load_dataset(info.name, synthetic);
+  const auto loss_of = [&](const char* backend) {
+    const auto trainee = make_trainee(backend, network, data, {}, {});
+    double loss = 0;
+    train(
+        *trainee, {.epochs = 1}, [] { return 0.0; },
+        [&](const Epoch& point) {
+          loss = point.train_loss;
+          return true;
+        });
+    return loss;
+  };
+  ReferenceEngine engine(network, data, RunOptions{}.batch, {}, 1);
+  engine.set_parameters(reference::initial_parameters(network, RunOptions{}.seed));
+  const std::vector<int> batches(static_cast<std::size_t>(engine.train_batches()), 0);
+  EXPECT_EQ(loss_of("first_batch"), engine.train(batches.data(), engine.train_batches()));
+  EXPECT_NE(loss_of("shuffled"), loss_of("first_batch"));
 }
 
 TEST(TrainCommand, FollowsTheDoubleReferenceAndIsRecorded) {
