@@ -109,7 +109,7 @@ GENCODE    ?= $(if $(GPU_ARCH),-arch=sm_$(ARCH),\
 CUDA_HOME  ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_LIBS   = $(if $(CUDA_SRC),-L$(CUDA_HOME)/lib64 -lcudart_static -lrt)
 # Files without kernels go through nvcc once instead of once an architecture (PTX, should one slip in).
-GPU_HOST_SRC := gpu/runtime.cu gpu/device_facts.cu gpu/gemm/gemm.cu gpu/gemm/cublas.cu gpu/gemm/gemm_benchmarks.cu gpu/probes/sizes.cu
+GPU_HOST_SRC := gpu/runtime.cu gpu/failure.cu gpu/device_facts.cu gpu/gemm/gemm.cu gpu/gemm/cublas.cu gpu/gemm/gemm_benchmarks.cu gpu/probes/sizes.cu
 $(GPU_HOST_SRC:%.cu=$(BUILD)/%.cu.o): private GENCODE := -gencode=arch=compute_80,code=compute_80
 # What ptxas says of registers and spills stays beside the object: tests/gpu/registers_test.cpp reads it.
 $(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags.txt | $(BUILD)/toolchain.mk

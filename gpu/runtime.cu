@@ -7,79 +7,31 @@
 namespace mlpwatt::gpu {
 namespace {
 
-// After these nothing on the device works until the process ends: said once more at every later call.
-bool is_lasting(cudaError_t status) {
-  switch (status) {
-    case cudaErrorIllegalAddress:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorInvalidAddressSpace:
-    case cudaErrorInvalidPc:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorHardwareStackError:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorLaunchFailure:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorDevicesUnavailable:
-    case cudaErrorAssert:
-    case cudaErrorContained:
-    case cudaErrorUnknown:
-      return true;
-    default:
-      return false;
-  }
+#define MLPWATT_ASSERT_NUMBER(name, number) static_assert(cudaError##name == number);
+MLPWATT_CUDA_ERRORS(MLPWATT_ASSERT_NUMBER)
+#undef MLPWATT_ASSERT_NUMBER
+static_assert(cudaSuccess == static_cast<int>(kCudaSuccess));
+
+/// Also clears the error of the calling thread, which CUDA would report once more at the next launch.
+CudaStatus status_of(cudaError_t error) {
+  if (error == cudaSuccess) return {};
+  cudaGetLastError();
+  return {error, cudaGetErrorName(error), cudaGetErrorString(error)};
 }
 
-std::string remedy(cudaError_t status) {
-  switch (status) {
-    case cudaErrorMemoryAllocation:
-      return "free device memory (nvidia-smi lists who holds it) or choose a smaller working set";
-    case cudaErrorInsufficientDriver:
-      return "install an NVIDIA driver for CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
-             std::to_string(CUDART_VERSION % 1000 / 10) + " or newer; nvidia-smi shows the present one";
-    case cudaErrorNoDevice:
-      return "CUDA_VISIBLE_DEVICES may hide it; nvidia-smi -L lists devices";
-    case cudaErrorNoKernelImageForDevice:
-      return "build for this device: make GPU_ARCH=native";
-    case cudaErrorCooperativeLaunchTooLarge:
-      return "the kernel asks for more blocks than the device holds at once; another process or MIG may "
-             "limit it";
-    case cudaErrorDevicesUnavailable:
-      return "another process holds the device exclusively; nvidia-smi lists it";
-    default:
-      return is_lasting(status)
-                 ? "the device is lost to this process: start again; `compute-sanitizer` finds the "
-                   "kernel at fault, `dmesg | grep Xid` a failing device"
-                 : "see the CUDA runtime's documentation of this error";
-  }
-}
-
-std::string probe() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorInsufficientDriver) {
-    int driver = 0;
-    cudaDriverGetVersion(&driver);
-    cudaGetLastError();
-    return driver == 0 ? "no CUDA device: no NVIDIA driver is loaded"
-                       : "the NVIDIA driver is too old (it knows CUDA " + std::to_string(driver / 1000) +
-                             "." + std::to_string(driver % 1000 / 10) + "): " + remedy(status);
-  }
-  if (status != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    return std::string("no CUDA device: ") +
-           (status == cudaSuccess ? "none found" : cudaGetErrorString(status)) + "; " +
-           remedy(status == cudaSuccess ? cudaErrorNoDevice : status);
-  }
+Presence find_device() {
+  Presence found;
+  found.needed = CUDART_VERSION;
+  found.counted = status_of(cudaGetDeviceCount(&found.devices));
+  cudaDriverGetVersion(&found.driver);
+  if (found.counted.error != kCudaSuccess || found.devices == 0) return found;
   cudaDeviceProp properties;
-  if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.major < 8)
-    return std::string(properties.name) + " is older than compute capability 8.0, which gpu/ needs";
-  const cudaError_t usable = cudaFree(nullptr);  // makes the context
-  if (usable != cudaSuccess) {
-    cudaGetLastError();
-    return std::string("the CUDA device cannot be used: ") + cudaGetErrorString(usable) + "; " +
-           remedy(usable);
+  if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess) {
+    found.name = properties.name;
+    found.capability_major = properties.major;
   }
-  return "";
+  found.opened = status_of(cudaFree(nullptr));  // makes the context
+  return found;
 }
 
 Device query() {
@@ -130,34 +82,16 @@ EncodeTiled encoder() {
   return found;
 }
 
-/// What lost the device to this process; later work is refused with it at once.
-std::string& lost() {
-  static std::string text;
-  return text;
-}
-std::mutex& lost_guard() {
-  static std::mutex guard;
-  return guard;
-}
-
 }  // namespace
 
 void check(cudaError_t status, const char* doing) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();
-  const std::string text = std::string(doing) + " failed: " + cudaGetErrorString(status) + " (" +
-                           cudaGetErrorName(status) + "); " + remedy(status);
-  if (is_lasting(status)) {
-    const std::lock_guard lock(lost_guard());
-    if (lost().empty()) lost() = text;
-  }
-  throw DeviceError(text);
+  if (status != cudaSuccess) fail(status_of(status), doing);
 }
 
 std::string why_unavailable() {
-  static const std::string reason = probe();
-  const std::lock_guard lock(lost_guard());
-  return lost().empty() ? reason : lost();
+  static const std::string absent = why_absent(find_device());
+  const std::string lost = why_lost();
+  return lost.empty() ? absent : lost;
 }
 
 const Device& device() {
@@ -170,12 +104,10 @@ void* allocate(std::size_t bytes) {
   device();
   void* memory = nullptr;
   const cudaError_t status = cudaMalloc(&memory, bytes);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
+  if (status_of(status).error == kCudaMemoryAllocation) {
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    throw DeviceError("out of device memory: asked for " + std::to_string(bytes) + " bytes, " +
-                      std::to_string(free) + " of " + std::to_string(total) + " are free; " + remedy(status));
+    fail_for_memory(bytes, free, total);
   }
   check(status, "allocating device memory");
   return memory;

@@ -15,14 +15,10 @@
 
 #include "gpu/device/async_copy.cuh"
 #include "gpu/device/cuda.cuh"
+#include "gpu/failure.h"
 #include "kernels/hierarchy.h"
 
 namespace mlpwatt::gpu {
-
-/// A CUDA call failed; what() is one line naming the call's purpose, CUDA's reason and the remedy.
-struct DeviceError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 struct Device {
   std::string name;    ///< "NVIDIA H100 80GB HBM3"
@@ -202,6 +198,9 @@ void check(cudaError_t status, const char* doing);
 void prepare_kernel(const void* kernel, const Launch& launch);
 void launch_kernel(const void* kernel, const Launch& launch, void** arguments);
 int resident_blocks_of(const void* kernel, int threads, std::size_t shared_bytes);
+#else
+/// The emulated runtime's part of check(): what a test wants to fail, fails here.
+void emulated_call(const char* doing);
 #endif
 
 /// Puts kernel(arguments...) into launch.stream. Errors: DeviceError; what a running kernel meets shows at
@@ -217,6 +216,7 @@ void launch(const Launch& shape, void (*kernel)(Parameters...), Arguments&&... a
       },
       values);
 #else
+  emulated_call("launching a kernel");
   const emulation::Shape emulated{shape.grid, shape.block, shape.cluster, shape.shared_bytes,
                                   shape.cooperative};
   const auto run = [=] { emulation::run(emulated, [&] { std::apply(kernel, values); }); };

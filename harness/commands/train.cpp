@@ -241,19 +241,25 @@ int run(Options options, Context& context) {
   looking_on.begin();
   record.begin(power.idle_s());
   Epoch last;
-  const TrainingEnd end = train(
-      *trainee, options.plan, [] { return system_clock().monotonic_s(); },
-      [&](const Epoch& point) {
-        record.add(point);
-        last = point;
-        if (options.json)
-          context.out << point_json(point).dump() << '\n' << std::flush;
-        else
-          context.out << point_text(point) << std::flush;
-        if (system_clock().monotonic_s() - written_s >= kBetweenWrites_s)
-          write(record.so_far("failed", "the training had not ended when the program did"));
-        return stop_wanted == 0;
-      });
+  const auto seen = [&](const Epoch& point) {
+    record.add(point);
+    last = point;
+    if (options.json)
+      context.out << point_json(point).dump() << '\n' << std::flush;
+    else
+      context.out << point_text(point) << std::flush;
+    if (system_clock().monotonic_s() - written_s >= kBetweenWrites_s)
+      write(record.so_far("failed", "the training had not ended when the program did"));
+    return stop_wanted == 0;
+  };
+  TrainingEnd end = TrainingEnd::kEpochs;
+  try {
+    end = train(
+        *trainee, options.plan, [] { return system_clock().monotonic_s(); }, seen);
+  } catch (const std::exception& error) {  // e.g. a device that is lost: the curve up to there stays
+    write(record.so_far("error", error.what()));
+    throw;
+  }
   record.end();
   looking_on.end(0);
   looking_on.finish();

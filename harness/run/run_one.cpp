@@ -224,12 +224,19 @@ void warm_again(Kernel& kernel, const WarmUp& warm, double pause_s) {
       std::max<std::int64_t>(1, static_cast<std::int64_t>(std::min(pause_s, kLongest_s) / warm.step_s)));
 }
 
+/// What its family knew when it was listed, or what has become of its device since.
+std::string why_unavailable(const Benchmark& benchmark, const Row& row) {
+  if (!benchmark.unavailable.empty()) return benchmark.unavailable;
+  const Backend* device = find_backend(row.text("backend"));
+  return device == nullptr ? "" : device->unavailable();
+}
+
 /// Set up, prove, warm up, time. Throws whatever the kernel throws.
 void fill(Record& record, const Benchmark& benchmark, const RunSettings& settings, Clock& clock) {
   Row& row = record.run;
-  if (!benchmark.unavailable.empty()) {
+  if (const std::string reason = why_unavailable(benchmark, row); !reason.empty()) {
     row.set("status", "unavailable");
-    row.set("reason", benchmark.unavailable);
+    row.set("reason", reason);
     return;
   }
   const std::unique_ptr<Kernel> kernel = benchmark.make(settings.kernel);

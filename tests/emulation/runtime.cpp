@@ -5,15 +5,33 @@
 #include <chrono>
 #include <cstring>
 
+#include "tests/emulation/faults.h"
+
+namespace mlpwatt::emulation {
+Faults& faults() {
+  static Faults the_faults;
+  return the_faults;
+}
+}  // namespace mlpwatt::emulation
+
 namespace mlpwatt::gpu {
+
+void emulated_call(const char* doing) {
+  std::optional<emulation::Fault>& fault = emulation::faults().fault;
+  if (!fault) return;
+  const bool lost = !why_lost().empty();
+  if (lost || (fault->doing == doing && fault->after-- == 0)) fail(fault->status, doing);
+}
 
 std::string why_unavailable() {
   // Benchmarks are not timed on the emulator; tests make kernels themselves, or say that they know.
   static const std::string reason = "this program runs gpu/ on the tests' emulator only", none;
+  if (const std::string lost = why_lost(); !lost.empty()) return lost;
   return emulation::settings().usable ? none : reason;
 }
 
 const Device& device() {
+  if (const std::string lost = why_lost(); !lost.empty()) throw DeviceError(lost);
   static Device device;
   const emulation::Settings& settings = emulation::settings();
   device.name = "emulated";
@@ -21,7 +39,7 @@ const Device& device() {
   device.pci = "0000:00:00.0";
   device.capability = settings.capability;
   device.multiprocessors = settings.multiprocessors;
-  device.memory_bytes = std::int64_t{1} << 30;
+  device.memory_bytes = emulation::faults().memory_bytes;
   device.l2_bytes = 1 << 20;
   device.l1_bytes = 256 << 10;
   device.shared_block_bytes = static_cast<std::int64_t>(settings.shared_bytes_per_block);
@@ -32,10 +50,23 @@ const Device& device() {
 
 Compiled compiled(const void*) { return {emulation::settings().capability, 255}; }
 
-void* allocate(std::size_t bytes) { return emulation::device_allocate(bytes); }
+void* allocate(std::size_t bytes) {
+  const auto all = static_cast<std::size_t>(device().memory_bytes), used = emulation::device_bytes_in_use();
+  const std::size_t free = all > used ? all - used : 0;
+  if (bytes > free) fail_for_memory(bytes, free, all);
+  emulated_call("allocating device memory");
+  return emulation::device_allocate(bytes);
+}
 void release(void* memory) noexcept { emulation::device_release(memory); }
-void copy_to_device(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-void copy_to_host(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+void copy_to_device(void* to, const void* from, std::size_t bytes) {
+  emulated_call("copying to the device");
+  std::memcpy(to, from, bytes);
+}
+void copy_to_host(void* to, const void* from, std::size_t bytes) {
+  synchronise();
+  emulated_call("copying from the device");
+  std::memcpy(to, from, bytes);
+}
 
 namespace {
 void enqueue(cudaStream_t stream, std::function<void()> work) {
@@ -52,7 +83,10 @@ void copy_in_stream(cudaStream_t stream, void* to, const void* from, std::size_t
 void zero_in_stream(cudaStream_t stream, void* at, std::size_t bytes) {
   enqueue(stream, [=] { std::memset(at, 0, bytes); });
 }
-void synchronise() { emulation::check_guards(); }
+void synchronise() {
+  emulated_call("waiting for the device");
+  emulation::check_guards();
+}
 
 struct Graph::Implementation {
   std::vector<std::function<void()>> launches;
@@ -63,12 +97,16 @@ Graph::Graph(Graph&&) noexcept = default;
 Graph& Graph::operator=(Graph&&) noexcept = default;
 Graph::~Graph() = default;
 void Graph::launch(cudaStream_t stream) const {
+  emulated_call("starting a captured graph");
   for (const auto& work : implementation_->launches) enqueue(stream, work);
 }
 
-Stream::Stream() : handle_(new EmulatedStream) {}
+Stream::Stream() {
+  device();
+  handle_ = new EmulatedStream;
+}
 Stream::~Stream() { delete handle_; }
-void Stream::synchronise() const {}
+void Stream::synchronise() const { emulated_call("waiting for a stream"); }
 void Stream::begin_capture() {
   handle_->capturing = true;
   handle_->captured.clear();
