@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "gpu/mlp/engine.h"
 #include "gpu/mlp/mlp_train.h"
 #include "kernels/mlp_check.h"
 #include "kernels/random.h"
 #include "tests/gpu/small_networks.h"
+#include "tests/gpu/small_shapes.h"
 
 namespace mlpwatt::gpu {
 namespace {
@@ -206,11 +206,7 @@ TEST(GpuMlpGraph, TheSameBitsInEveryThreadOrder) { expect_same_bits("graph", 0, 
 /// Networks of the study's shapes with random sizes and batches: small on the emulator, up to 2^18 parameters
 /// and the study's batch on a device.
 TEST(GpuMlp, RandomNetworksFollowTheReference) {
-#if defined(MLPWATT_EMULATED)
-  const bool small = true;
-#else
-  const bool small = std::getenv("MLPWATT_SMALL_SHAPES") != nullptr;
-#endif
+  const bool small = small_shapes();
   RandomStream stream(2026);
   const auto any = [&](int least, int most) {
     return least + static_cast<int>(uniform_below(stream, static_cast<std::uint64_t>(most - least + 1)));
