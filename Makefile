@@ -211,7 +211,7 @@ mlp: build ## training steps of the networks in the suite, next to the FMA peak 
 
 bench-gpu: need-nvcc build ## the quick suite of the device: peaks, bandwidths, latencies, products, training steps
 	@$(RUN) --quick --filter '^gpu/' $(ARGS)
-record-gpu: ## on a GPU machine: build, test, probe, 300 networks, report in under 9 minutes: make record-gpu OUT=FOLDER
+record-gpu: ## on a GPU machine: build, test, probe, networks of the grid, report in under 9 minutes: make record-gpu OUT=FOLDER
 	@BUILD=$(BUILD) MAKE='$(MAKE)' harness/setup/record_gpu.sh '$(if $(filter command environment,$(origin OUT)),$(OUT))'
 bundle: need-nvcc build $(BUILD)/mlpwatt_gpu_tests ## program, tests and their shared libraries in build/bundle, for a machine where nothing can be installed
 	@harness/setup/bundle.sh $(BUILD)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# On a machine with a GPU: build, test, probe, train 300 networks of the grid, report; in under nine minutes.
-#   make record-gpu OUT=FOLDER      leaves FOLDER/gpu.h5, FOLDER/record.log and, where its tools are there, FOLDER/report.html
+# On a machine with a GPU: build, test, probe, train networks of the grid, report; in under nine minutes.
+#   make record-gpu OUT=FOLDER      leaves FOLDER/gpu.h5, FOLDER/grid.h5, FOLDER/record.log and, where its tools are there,
+#                                   FOLDER/report.html
 # With a bundle in the build folder (make bundle, carried along) nothing is built or installed.
 # Environment: BUILD (default build), MAKE (default make), RECORD_GPU_S (default 530: seconds in all).
 set -u
@@ -19,7 +20,7 @@ status=0
 step() {
   name=$1; most=$2; shift 2
   [ "$(left)" -lt "$most" ] && most=$(left)
-  [ "$most" -gt 5 ] || { say "$name: no time left"; status=1; return 1; }
+  [ "$most" -gt 5 ] || { say "$name: no time left"; status=1; code=124; return 1; }
   say "$name (at most $most s): $*"
   timeout -k 5 "$most" "$@" >> "$log" 2>&1
   code=$?
@@ -41,12 +42,13 @@ fi
 data=kernels/data
 reason=$("$mlpwatt" list | sed -n 's/^gpu\/fma: \([0-9]*\) of \1 unavailable here: //p')
 [ -z "$reason" ] || { say "$reason"; exit 1; }
-# The grid gets what the others leave, at least 100 s after a build, 300 s with a bundle.
-# short windows: what is recorded is many points, each long enough for its own statistics
+# What comes before the grid takes 70 + 80 + 40 + 30 + 30 = 250 s at the very most, a build 200 s more.
+# Short windows: what is recorded is many points, each long enough for its own statistics. Without meters, for which
+# each window would be prolonged to the 10 s that are best for NVML's average.
 # (compute-sanitizer takes longer than there is: make test-gpu)
 step tests 70 "$tests" --gtest_brief=1
-step probes 80 "$mlpwatt" run --suite --filter '^gpu/(fma|stream|chase)/' --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
-step products 40 "$mlpwatt" run --suite --filter '^gpu/gemm/' --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
+step probes 80 "$mlpwatt" run --suite --filter '^gpu/(fma|stream|chase)/' --meters none --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
+step products 40 "$mlpwatt" run --suite --filter '^gpu/gemm/' --meters none --window-s 0.05 --max-warm-up-s 0.2 --out "$out/gpu.h5"
 without=$("$mlpwatt" list | sed -n 's/^gpu\/gemm_cublas: \([0-9]*\) of \1 unavailable here: //p')
 if [ -n "$without" ]; then
   say "cublas: left out: $without (BUNDLE_CUBLAS=1 make bundle takes it along)"
@@ -55,20 +57,64 @@ else
   step cublas-large 30 "$mlpwatt" compare-cublas --filter '/(bf16|tf32)/nn/8192' --rounds 5 --turn-s 0.02 --out "$out/gpu.h5"
   step cublas 30 "$mlpwatt" compare-cublas --filter '/(fp32/nn/8192|nn/256x|tn/.*x256$|nt/256x)' --rounds 5 --turn-s 0.02 --out "$out/gpu.h5"
 fi
+
+# The grid: as many of 300 networks as the time left holds, the others left out by the plan, not by the clock.
+# How long a window has to be: NVML renews its readings every 0.1 s, and joules of fewer than ten renewals are flagged
+# under_sampled. The program asks for one renewal more and a tenth for periods that are not kept exactly:
+# 1.1 x 11 x 0.1 s = 1.21 s. Hence windows of 1.25 s. For its best an energy counter wants 5 s and an average over one
+# second 10 s (meters/power_session.h): what is left of uncertainty is in the rows, and a longer campaign has less.
+# How many fit: a network has 0.125 s of warm-up, its window, and 1.1 s until the average of the last second is on
+# display; 300 x 2.475 s = 743 s, so with NVML 300 never fit. 530 s less the 250 s above and 40 s for what follows leave
+# 240 s: 96 networks were there nothing else; twice as many (490 / 2.475 = 197) were nothing before.
+# What else a network takes (set-up, calibration, check, counters) differs from machine to machine: the first twenty
+# tell. A plan of N networks is the first N of one sequence that fills the grid evenly, so each round takes the plan of
+# as many as will fit, less those that are done.
+networks=300 first=20 worthwhile=10 after_s=40
+if "$mlpwatt" info | grep -q '^ *nvml  *found'; then
+  window_s=1.25
+else
+  say "grid: no NVML here, so no joules: short windows"
+  window_s=0.25
+fi
+grid() {
+  known=0 wanted=$first round=0
+  : > "$out/grid.done"
+  while [ $(( wanted - known )) -gt 0 ]; do
+    round=$(( round + 1 ))
+    step "plan-$round" 30 "$mlpwatt" plan --backends gpu --sample "$wanted" --window-s $window_s --max-window-s $window_s \
+      --no-calibration --dataset-source synthetic --any-machine --out "$out/grid.plan" || return 1
+    grep -v -x -F -f "$out/grid.done" "$out/grid.plan" > "$out/grid-$round.plan"
+    started=$(date +%s)
+    step "grid-$round" "$(( $(left) - after_s ))" \
+      "$mlpwatt" campaign "$out/grid-$round.plan" --out "$out/grid-$round.campaign" --resume --data-dir "$data"
+    [ "$code" -lt 124 ] || return 1   # out of time, or killed; rows that failed are in the file
+    grep '^run ' "$out/grid-$round.plan" >> "$out/grid.done"
+    # in milliseconds, rounded up; what a round needs to start is in it, so the next one rather ends early
+    each_ms=$(( ( ($(date +%s) - started) * 1000 + 999 ) / (wanted - known) + 1 ))
+    known=$wanted
+    fit=$(( ($(left) - after_s - 5) * 1000 / each_ms ))
+    wanted=$(( known + fit ))
+    [ $wanted -le $networks ] || wanted=$networks
+    say "grid: $known of $networks networks, $each_ms ms each; room for $fit more"
+    [ $fit -ge $worthwhile ] || break
+  done
+}
 if "$mlpwatt" list | grep -q '^gpu/mlp_train'; then
-  # the study's grid, sampled as for a CPU; the same networks under the other backend's name
-  if step plan 30 "$mlpwatt" plan --sample 300 --window-s 0.2 --max-window-s 0.3 --no-calibration \
-      --dataset-source synthetic --any-machine --out "$out/grid.plan"; then
-    sed -i 's#^run cpu/mlp_train/#run gpu/mlp_train/#' "$out/grid.plan"
-    step grid "$(( $(left) - 25 ))" "$mlpwatt" campaign "$out/grid.plan" --out "$out/grid.campaign" --resume --data-dir "$data"
-  else
-    status=1
-  fi
+  grid
 else
   say "grid: this program has no gpu/mlp_train"; status=1
 fi
-files=$out/gpu.h5
-[ -e "$out/grid.campaign/campaign.h5" ] && files="$files $out/grid.campaign/campaign.h5"
+files=
+[ ! -e "$out/gpu.h5" ] || files=$out/gpu.h5
+if [ -d "$out/grid-1.campaign" ] && step merge 15 "$mlpwatt" merge --replace "$out/grid.h5" "$out"/grid-*.campaign; then
+  files="$files $out/grid.h5"
+  # a datum is a row of a batch
+  "$mlpwatt" export "$out/grid.h5" --csv --columns name,batch,step_energy_j_measured,energy_quality | tr -d '\r' |
+    awk -F, 'NR > 1 && $3 > 0 && $4 == "ok" { print $3 / $2, $1 }' | sort -g > "$out/joules_per_datum.txt"
+  say "joules: $(wc -l < "$out/joules_per_datum.txt") networks with unflagged energies; J/datum from $(
+    awk '{ j[NR] = $1 } END { if (NR) printf "%.3g to %.3g, median %.3g", j[1], j[NR], j[int((NR + 1) / 2)]; else print "none" }' \
+      "$out/joules_per_datum.txt") ($out/joules_per_datum.txt)"
+fi
 if /usr/bin/python3 -c 'import h5py, matplotlib' 2>/dev/null; then
   # shellcheck disable=SC2086
   step report 25 "$mlpwatt" report $files -o "$out/report.html" --figures "$out/figures"
