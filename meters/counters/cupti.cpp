@@ -13,48 +13,12 @@
 
 #include <algorithm>
 #include <fstream>
-#include <map>
 #include <mutex>
-#include <set>
 #include <stdexcept>
 
 #include "meters/counters/papi.h"
 
 namespace mlpwatt {
-
-const std::vector<CuptiRecipe>& cupti_recipes() {
-  constexpr double kSectorBytes = 32;
-  const std::string instructions = "smsp__sass_thread_inst_executed_op_";
-  static const std::vector<CuptiRecipe> recipes{
-      {"l1_bytes", {{"l1tex__t_bytes.sum"}}},
-      {"l1_access", {{"l1tex__t_sectors.sum"}}},
-      {"l1_miss", {{"l1tex__t_sectors_lookup_miss.sum"}}},
-      {"l2_access", {{"lts__t_sectors.sum"}}},
-      {"l2_miss", {{"lts__t_sectors_lookup_miss.sum"}}},
-      {"l2_bytes", {{"lts__t_bytes.sum"}}},
-      {"l2_bytes",
-       {{"lts__t_sectors_op_read.sum", kSectorBytes}, {"lts__t_sectors_op_write.sum", kSectorBytes}}},
-      // some chips count reads and writes under names of their own, some only their sum
-      {"dram_bytes", {{"dram__bytes_read.sum"}, {"dram__bytes_write.sum"}}},
-      {"dram_bytes", {{"dram__bytes_op_read.sum"}, {"dram__bytes_op_write.sum"}}},
-      {"dram_bytes", {{"dram__bytes.sum"}}},
-      // The instructions know nothing of the tensor cores, which count their own operations.
-      {"fp_ops",
-       {{instructions + "fadd_pred_on.sum"},
-        {instructions + "fmul_pred_on.sum"},
-        {instructions + "ffma_pred_on.sum", 2},
-        {"sm__ops_path_tensor_src_tf32_dst_fp32.sum"},
-        {"sm__ops_path_tensor_src_bf16_dst_fp32.sum"}}},
-      {"fp_ops",
-       {{instructions + "fadd_pred_on.sum"},
-        {instructions + "fmul_pred_on.sum"},
-        {instructions + "ffma_pred_on.sum", 2}}},
-      {"occupancy", {{"sm__warps_active.avg.pct_of_peak_sustained_active", 0.01}}},
-      {"instructions", {{"smsp__inst_executed.sum"}}},
-      {"cycles", {{"sm__cycles_elapsed.max"}}},
-  };
-  return recipes;
-}
 
 // A configuration under construction. Cheap once the library knows the chip, so each question gets its own.
 class CuptiChip::Host {
@@ -206,9 +170,6 @@ class CuptiSource final : public CounterSource {
   }
 
   CounterPlan prepare(const CounterRequest& request) override {
-    CounterPlan plan;
-    passes_.clear();
-    chosen_.clear();
     std::string problem;
     try {
       open_chip();
@@ -216,53 +177,28 @@ class CuptiSource final : public CounterSource {
       problem = error.what();
     }
     if (!problem.empty()) {
-      for (const std::string& name : request.names) plan.refused.push_back({name, problem});
-      return plan;
+      CounterPlan nothing;
+      for (const std::string& name : request.names) nothing.refused.push_back({name, problem});
+      return nothing;
     }
-    std::vector<std::string> metrics;
-    for (const std::string& name : request.names) {
-      const CuptiRecipe* recipe = choose(name);
-      if (recipe == nullptr) {
-        plan.refused.push_back({name, "the chip " + chip_->name() + " has no metric for it"});
-        continue;
-      }
-      chosen_[name] = *recipe;
-      for (const CuptiTerm& term : recipe->terms)
-        if (std::find(metrics.begin(), metrics.end(), term.metric) == metrics.end())
-          metrics.push_back(term.metric);
-    }
-    // Planned by metric: the terms of one name need not fit one pass.
-    const CounterPlan by_metric = plan_passes(
-        metrics, [&](const std::vector<std::string>& together) { return chip_->passes(together) == 1; });
-    std::set<std::string> unfit;
-    for (const auto& refusal : by_metric.refused) unfit.insert(refusal.name);
-    passes_ = by_metric.passes;
-    plan.passes.assign(passes_.size(), {});
-    for (const std::string& name : request.names) {
-      if (!chosen_.contains(name)) continue;
-      std::size_t last = 0;
-      bool fits = true;
-      for (const CuptiTerm& term : chosen_[name].terms) {
-        fits = fits && !unfit.contains(term.metric);
-        for (std::size_t pass = 0; pass < passes_.size(); ++pass)
-          if (std::find(passes_[pass].begin(), passes_[pass].end(), term.metric) != passes_[pass].end())
-            last = std::max(last, pass);
-      }
-      if (fits)
-        plan.passes[last].push_back(name);  // it is complete after that one
-      else
-        plan.refused.push_back({name, "more than one hardware pass for a single metric"});
-    }
-    plan_ = plan;
-    return plan;
+    const auto why_not = [&](const std::string& metric) -> std::string {
+      const std::size_t passes = chip_->passes({metric});
+      if (passes == 1) return "";
+      return passes == 0 ? "the chip " + chip_->name() + " has no " + metric
+                         : "the chip " + chip_->name() + " needs more than one hardware pass for " + metric;
+    };
+    return sums_.plan(request.names, gpu_recipes(), why_not, [&](const std::vector<std::string>& metrics) {
+      return plan_passes(
+          metrics, [&](const std::vector<std::string>& together) { return chip_->passes(together) == 1; });
+    });
   }
 
   void start(int pass) override {
     pass_ = pass;
     failure_.clear();
-    if (pass == 0) counts_.clear();
+    if (pass == 0) sums_.begin();
     try {
-      begin_range(passes_.at(static_cast<std::size_t>(pass)));
+      begin_range(sums_.metrics(pass));
     } catch (const std::exception& error) {
       failure_ = error.what();
       disable();
@@ -270,28 +206,25 @@ class CuptiSource final : public CounterSource {
   }
 
   std::vector<CounterValue> stop(std::int64_t steps) override {
-    const std::vector<std::string>& metrics = passes_.at(static_cast<std::size_t>(pass_));
+    const std::vector<std::string>& metrics = sums_.metrics(pass_);
     if (failure_.empty()) {
       try {
         const std::vector<double> values = end_range(metrics);
-        for (std::size_t i = 0; i < metrics.size(); ++i)
-          counts_[metrics[i]] = {values[i], steps > 0 ? values[i] / static_cast<double>(steps) : 0};
+        for (std::size_t i = 0; i < metrics.size(); ++i) sums_.count(metrics[i], values[i], steps);
       } catch (const std::exception& error) {
         failure_ = error.what();
       }
     }
     disable();
-    std::vector<CounterValue> result;
-    for (const std::string& name : plan_.passes.at(static_cast<std::size_t>(pass_)))
-      result.push_back(value_of(name, steps));
-    return result;
+    std::vector<CounterValue> values = sums_.values(pass_, steps, failure_);
+    for (CounterValue& value : values) {
+      value.source = name();
+      value.event += " on " + chip_->name();
+    }
+    return values;
   }
 
  private:
-  struct Count {
-    double total = 0, per_step = 0;
-  };
-
   void check(int status, const char* what) const {
     if (status != kCuptiSuccess) throw std::runtime_error(std::string(what) + ": " + library_->text(status));
   }
@@ -322,16 +255,6 @@ class CuptiSource final : public CounterSource {
     // What the permission is worth shows here and not when the first pass is already under way.
     enable();
     disable();
-  }
-
-  const CuptiRecipe* choose(const std::string& name) const {
-    for (const CuptiRecipe& recipe : cupti_recipes()) {
-      if (recipe.name != name) continue;
-      const bool all = std::all_of(recipe.terms.begin(), recipe.terms.end(),
-                                   [&](const CuptiTerm& term) { return chip_->passes({term.metric}) > 0; });
-      if (all) return &recipe;
-    }
-    return nullptr;
   }
 
   void enable() {
@@ -404,46 +327,12 @@ class CuptiSource final : public CounterSource {
     return chip_->evaluate(metrics, data_);
   }
 
-  CounterValue value_of(const std::string& name, std::int64_t steps) const {
-    CounterValue value;
-    value.name = name;
-    value.unit = find_counter(name) != nullptr ? find_counter(name)->unit : "1";
-    value.share = find_counter(name) != nullptr && find_counter(name)->share;
-    value.source = "cupti";
-    value.steps = steps;
-    value.reason = failure_;
-    double sum = 0;
-    for (const CuptiTerm& term : chosen_.at(name).terms) {
-      value.event += value.event.empty() ? "" : "+";
-      if (term.factor != 1) {
-        char text[32];
-        std::snprintf(text, sizeof text, "%g*", term.factor);
-        value.event += text;
-      }
-      value.event += term.metric;
-      const auto count = counts_.find(term.metric);
-      if (count == counts_.end()) {
-        if (value.reason.empty()) value.reason = term.metric + " was not counted";
-        continue;
-      }
-      // Terms may come from passes of different length.
-      sum += term.factor *
-             (value.share ? count->second.total : count->second.per_step * static_cast<double>(steps));
-    }
-    value.event += " on " + chip_->name();
-    if (value.reason.empty()) value.value = sum;
-    return value;
-  }
-
   std::vector<std::string> paths_;
   std::string driver_path_, parameters_;
   std::unique_ptr<CudaDriver> driver_;
   std::shared_ptr<CuptiLibrary> library_;
   std::unique_ptr<CuptiChip> chip_;
-  std::map<std::string, CuptiRecipe> chosen_;
-  std::vector<std::vector<std::string>> passes_;  // metrics
-  CounterPlan plan_;                              // names
-  std::map<std::string, Count> counts_;
+  MetricSums sums_;
   std::vector<std::uint8_t> config_, data_;
   void* context_ = nullptr;
   void* profiler_ = nullptr;

@@ -7,20 +7,9 @@
 
 #include "meters/counters/counter_source.h"
 #include "meters/counters/cupti_api.h"
+#include "meters/counters/gpu_metrics.h"
 
 namespace mlpwatt {
-
-/// A metric of CUPTI and the factor it enters with.
-struct CuptiTerm {
-  std::string metric;
-  double factor = 1;
-};
-/// One way of making a name of the vocabulary; of several the first whose metrics the chip has is taken.
-struct CuptiRecipe {
-  std::string name;
-  std::vector<CuptiTerm> terms;
-};
-const std::vector<CuptiRecipe>& cupti_recipes();
 
 /// Metrics of one chip: what there is and what can be counted together. Needs no GPU.
 class CuptiChip {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "meters/counters/counter_source.h"
+#include "meters/counters/gpu_metrics.h"
 
 namespace mlpwatt {
 
@@ -33,12 +34,12 @@ enum class PapiReach {
   kTeam,    ///< one event set in every thread of the caller's OpenMP team
 };
 
-/// PAPI's events for NVIDIA GPUs: CUPTI metrics by PAPI's names, in both spellings that PAPI has used.
-std::vector<PapiRecipe> papi_gpu_recipes();
+/// gpu_recipes() with PAPI's names of the metrics, in both spellings that PAPI has used.
+std::vector<MetricRecipe> papi_gpu_recipes();
 /// Whether PAPI was built with a component for GPUs and it works here; then CUPTI is left to PAPI.
 bool papi_counts_gpus();
 /// GPU counters by a PAPI component, apart from the window. @param component "cuda"
-std::unique_ptr<CounterSource> make_papi_gpu_source(std::vector<PapiRecipe> recipes = papi_gpu_recipes(),
+std::unique_ptr<CounterSource> make_papi_gpu_source(std::vector<MetricRecipe> recipes = papi_gpu_recipes(),
                                                     std::string component = "cuda");
 
 std::unique_ptr<CounterSource> make_papi_source(std::vector<PapiRecipe> recipes = default_papi_recipes(),

@@ -1,6 +1,8 @@
 // GPU counters by PAPI's cuda component, where PAPI was built with it (distributions' packages are not). It
 // drives the same profiler as our own source does, with the same disturbance, and is therefore kept apart
-// from the window in the same way; two users of one profiler would be refused, so ours stands back.
+// from the window in the same way; two users of one profiler would be refused, so ours stands back. Its names
+// mean what they mean there (gpu_metrics.h): PAPI refuses events that need several passes of the hardware in
+// one set, so the terms of a name come from several sets, each over other steps.
 
 #include <papi.h>
 
@@ -25,8 +27,10 @@ std::string component_problem(const std::string& component) {
 
 class PapiGpuSource final : public CounterSource {
  public:
-  PapiGpuSource(std::vector<PapiRecipe> recipes, std::string component)
-      : component_(std::move(component)), papi_(make_papi_source(std::move(recipes), PapiReach::kTeam)) {}
+  PapiGpuSource(std::vector<MetricRecipe> recipes, std::string component)
+      : recipes_(std::move(recipes)),
+        component_(std::move(component)),
+        events_(make_papi_source({}, PapiReach::kTeam)) {}
 
   std::string name() const override { return "papi_gpu"; }
   Provenance provenance() const override { return Provenance::kMeasured; }
@@ -44,32 +48,46 @@ class PapiGpuSource final : public CounterSource {
     return status;
   }
   CounterPlan prepare(const CounterRequest& request) override {
-    // PAPI's own presets count the processor, and are nothing that a GPU does.
-    CounterRequest mine = request;
-    CounterPlan others;
-    mine.names.clear();
+    std::vector<MetricRecipe> recipes = recipes_;
     for (const std::string& name : request.names)
-      if (name.starts_with("PAPI_") || name.starts_with("perf::"))
-        others.refused.push_back({name, "counts the processor"});
-      else
-        mine.names.push_back(name);
-    CounterPlan plan = papi_->prepare(mine);
-    plan.refused.insert(plan.refused.end(), others.refused.begin(), others.refused.end());
-    return plan;
+      if (find_counter(name) == nullptr) recipes.push_back({name, {{name}}});  // an event, by its own name
+    const auto why_not = [](const std::string& event) {
+      // PAPI's own presets count the processor, and are nothing that a GPU does.
+      if (event.starts_with("PAPI_") || event.starts_with("perf::")) return event + " counts the processor";
+      std::string reason;
+      PapiLibrary::component_of(event, reason);
+      return reason;
+    };
+    return sums_.plan(request.names, recipes, why_not, [&](const std::vector<std::string>& events) {
+      CounterRequest by_event = request;
+      by_event.names = events;
+      return events_->prepare(by_event);
+    });
   }
-  void start(int pass) override { papi_->start(pass); }
+  void start(int pass) override {
+    pass_ = pass;
+    if (pass == 0) sums_.begin();
+    events_->start(pass);
+  }
   std::vector<CounterValue> stop(std::int64_t steps) override {
-    std::vector<CounterValue> values = papi_->stop(steps);
-    for (CounterValue& value : values) {
-      value.source = name();
-      value.share = find_counter(value.name) != nullptr && find_counter(value.name)->share;
+    std::string failure;
+    for (const CounterValue& event : events_->stop(steps)) {
+      if (event.value)
+        sums_.count(event.name, *event.value, steps);
+      else if (failure.empty())
+        failure = event.reason;
     }
+    std::vector<CounterValue> values = sums_.values(pass_, steps, failure);
+    for (CounterValue& value : values) value.source = name();
     return values;
   }
 
  private:
+  std::vector<MetricRecipe> recipes_;
   std::string component_;
-  std::unique_ptr<CounterSource> papi_;
+  std::unique_ptr<CounterSource> events_;  ///< counts single events, without a vocabulary
+  MetricSums sums_;
+  int pass_ = 0;
 };
 
 const CounterSourceRegistration registration{"papi_gpu", 5, [] { return make_papi_gpu_source(); }};
@@ -78,43 +96,23 @@ const CounterSourceRegistration registration{"papi_gpu", 5, [] { return make_pap
 
 bool papi_counts_gpus() { return component_problem("cuda").empty(); }
 
-std::vector<PapiRecipe> papi_gpu_recipes() {
-  struct Metric {
-    const char *name, *metric, *statistic;
-    double factor;
+std::vector<MetricRecipe> papi_gpu_recipes() {
+  const auto spelled = [](const std::string& metric, bool qualified) {
+    const std::size_t dot = metric.find('.');
+    return "cuda:::" + metric.substr(0, dot) + (qualified ? ":stat=" : ".") + metric.substr(dot + 1) +
+           ":device=0";
   };
-  constexpr Metric kMetrics[] = {
-      {"l1_bytes", "l1tex__t_bytes", "sum", 1},
-      {"l1_access", "l1tex__t_sectors", "sum", 1},
-      {"l1_miss", "l1tex__t_sectors_lookup_miss", "sum", 1},
-      {"l2_access", "lts__t_sectors", "sum", 1},
-      {"l2_miss", "lts__t_sectors_lookup_miss", "sum", 1},
-      {"l2_bytes", "lts__t_bytes", "sum", 1},
-      {"dram_bytes", "dram__bytes", "sum", 1},
-      {"occupancy", "sm__warps_active", "avg.pct_of_peak_sustained_active", 0.01},
-      {"instructions", "smsp__inst_executed", "sum", 1},
-      {"cycles", "sm__cycles_elapsed", "max", 1},
-  };
-  std::vector<PapiRecipe> recipes;
-  const auto spellings = [](const std::string& metric, const std::string& statistic) {
-    return std::vector<std::string>{"cuda:::" + metric + ":stat=" + statistic + ":device=0",
-                                    "cuda:::" + metric + "." + statistic + ":device=0"};
-  };
-  for (const Metric& metric : kMetrics)
-    for (const std::string& event : spellings(metric.metric, metric.statistic))
-      recipes.push_back({metric.name, {event}, metric.factor});
-  const std::string instructions = "smsp__sass_thread_inst_executed_op_";
-  for (std::size_t spelling = 0; spelling < 2; ++spelling) {
-    const auto event = [&](const char* operation) {
-      return spellings(instructions + operation + "_pred_on", "sum")[spelling];
-    };
-    // the multiply-add twice, by naming it twice: a recipe is a plain sum
-    recipes.push_back({"fp_ops", {event("fadd"), event("fmul"), event("ffma"), event("ffma")}});
-  }
+  std::vector<MetricRecipe> recipes;
+  for (const MetricRecipe& recipe : gpu_recipes())
+    for (const bool qualified : {true, false}) {
+      recipes.push_back(recipe);
+      for (MetricTerm& term : recipes.back().terms) term.metric = spelled(term.metric, qualified);
+    }
   return recipes;
 }
 
-std::unique_ptr<CounterSource> make_papi_gpu_source(std::vector<PapiRecipe> recipes, std::string component) {
+std::unique_ptr<CounterSource> make_papi_gpu_source(std::vector<MetricRecipe> recipes,
+                                                    std::string component) {
   return std::make_unique<PapiGpuSource>(std::move(recipes), std::move(component));
 }
 

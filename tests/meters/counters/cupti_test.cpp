@@ -115,7 +115,7 @@ TEST(CuptiChip, EveryNameHasItsMetricsOnEveryServerChip) {
   ASSERT_EQ(library->host_chips(&known), kCuptiSuccess);
   const std::set<std::string> chips(known.names, known.names + known.count);
   std::set<std::string> names;
-  for (const CuptiRecipe& recipe : cupti_recipes()) names.insert(recipe.name);
+  for (const MetricRecipe& recipe : gpu_recipes()) names.insert(recipe.name);
   int checked = 0;
   for (const char* wanted : {"GA100", "GA102", "AD102", "GH100", "GB100", "GB202"}) {
     if (!chips.contains(wanted)) continue;
@@ -124,16 +124,54 @@ TEST(CuptiChip, EveryNameHasItsMetricsOnEveryServerChip) {
     EXPECT_EQ(chip.passes({"nope.sum"}), 0u);
     for (const std::string& name : names) {
       bool found = false;
-      for (const CuptiRecipe& recipe : cupti_recipes()) {
+      for (const MetricRecipe& recipe : gpu_recipes()) {
         if (recipe.name != name) continue;
         bool all = true;
-        for (const CuptiTerm& term : recipe.terms) all = all && chip.passes({term.metric}) == 1;
+        for (const MetricTerm& term : recipe.terms) all = all && chip.passes({term.metric}) == 1;
         found = found || all;
       }
       EXPECT_TRUE(found) << name << " has no single-pass recipe on " << wanted;
     }
   }
   EXPECT_GE(checked, 2) << "a CUPTI that knows neither Ampere nor Hopper";
+}
+
+/// Neither more nor less: every kind of fp32 instruction that the chip counts, and all of its tensor cores'
+/// work.
+TEST(CuptiChip, OperationsAreWholeOnEveryServerChip) {
+  std::string reason;
+  const std::shared_ptr<CuptiLibrary> library = nvidias_library(reason);
+  if (!library) GTEST_SKIP() << reason;
+  for (const char* wanted : {"GA100", "GH100", "GB100"}) {
+    const CuptiChip chip(library, wanted);
+    const auto counted = [&](const MetricRecipe& recipe) {
+      return recipe.name == "fp_ops" &&
+             std::all_of(recipe.terms.begin(), recipe.terms.end(),
+                         [&](const MetricTerm& term) { return chip.passes({term.metric}) == 1; });
+    };
+    const auto taken = std::find_if(gpu_recipes().begin(), gpu_recipes().end(), counted);
+    ASSERT_NE(taken, gpu_recipes().end()) << wanted;
+    std::map<std::string, double> factors;
+    for (const MetricTerm& term : taken->terms) factors[term.metric] = term.factor;
+    for (const auto& [operation, factor] : {std::pair{"fadd", 1.0},
+                                            {"fmul", 1.0},
+                                            {"ffma", 2.0},
+                                            {"fadd2", 2.0},
+                                            {"fmul2", 2.0},
+                                            {"ffma2", 4.0}}) {
+      const std::string metric =
+          "smsp__sass_thread_inst_executed_op_" + std::string(operation) + "_pred_on.sum";
+      if (chip.passes({metric}) > 0) {
+        EXPECT_EQ(factors[metric], factor) << metric << " on " << wanted;
+      }
+    }
+    const std::string tensor = "sm__ops_path_tensor_";
+    EXPECT_EQ(factors[tensor + "src_bf16_dst_fp32.sum"], 1) << wanted;
+    if (factors.contains(tensor + "src_tf32_dst_fp32.sum")) continue;
+    for (const char* part : {"hmma_src_tf32_dst_fp32.sum", "utchmma_src_tf32_dst_fp32_sparsity_off.sum",
+                             "utchmma_src_tf32_dst_fp32_sparsity_on.sum"})
+      EXPECT_EQ(factors[tensor + "op_" + part], 1) << part << " on " << wanted;
+  }
 }
 
 TEST(CuptiChip, MetricsThatDoNotFitTogetherAreSeen) {
@@ -165,6 +203,8 @@ class CuptiFixture {
     add("smsp__sass_thread_inst_executed_op_fadd_pred_on.sum", 1, 3);
     add("smsp__sass_thread_inst_executed_op_fmul_pred_on.sum", 10, 3);
     add("smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", 1000, 3);
+    add("sm__ops_path_tensor_src_tf32_dst_fp32.sum", 1e4, 5);
+    add("sm__ops_path_tensor_src_bf16_dst_fp32.sum", 1e5, 5);
     add("sm__warps_active.avg.pct_of_peak_sustained_active", 25, 4);
   }
   ~CuptiFixture() { dlclose(handle_); }
@@ -221,11 +261,11 @@ TEST(CuptiSource, CountsInRepetitionsAfterTheWindowAndNeverInIt) {
   EXPECT_EQ(values[0].event, "dram__bytes_read.sum+dram__bytes_write.sum on GH100");
   EXPECT_DOUBLE_EQ(values[1].per_step().value_or(-1), 3000) << values[1].reason;
   // its terms come from passes of 5 and of 10 steps
-  EXPECT_DOUBLE_EQ(values[2].per_step().value_or(-1), 1 + 10 + 2 * 1000) << values[2].reason;
+  EXPECT_DOUBLE_EQ(values[2].per_step().value_or(-1), 1 + 10 + 2 * 1000 + 1e4 + 1e5) << values[2].reason;
   EXPECT_EQ(values[2].pass, 2);
   EXPECT_DOUBLE_EQ(values[3].per_step().value_or(-1), 0.25) << "a share is not divided by the steps";
   EXPECT_FALSE(values[4].value.has_value());
-  EXPECT_NE(values[4].reason.find("GH100 has no metric for it"), std::string::npos) << values[4].reason;
+  EXPECT_NE(values[4].reason.find("no metric is known for it"), std::string::npos) << values[4].reason;
 }
 
 TEST(CuptiSource, TheProcessorsKernelsAreNoneOfItsBusiness) {
@@ -322,6 +362,21 @@ TEST(CuptiSource, BlackwellsOwnNamesAndChipsWithFewerMetrics) {
   const CounterValue value = source->stop(3).at(0);
   EXPECT_EQ(value.value, 27);
   EXPECT_EQ(value.event, "dram__bytes_op_read.sum+dram__bytes_op_write.sum on GB202");
+}
+
+TEST(CuptiSource, OperationsWithoutTheTensorCoresAreNotCalledOperations) {
+  CuptiFixture cupti;
+  cupti.script->metric_count = 0;
+  cupti.add("smsp__sass_thread_inst_executed_op_fadd_pred_on.sum", 1, 3);
+  cupti.add("smsp__sass_thread_inst_executed_op_fmul_pred_on.sum", 10, 3);
+  cupti.add("smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", 1000, 3);
+  auto source = cupti.source();
+  source->probe();
+  const CounterPlan plan = source->prepare(on_gpu({"fp_ops"}));
+  ASSERT_EQ(plan.refused.size(), 1u);
+  EXPECT_NE(plan.refused[0].reason.find("GH100 has no sm__ops_path_tensor_src_tf32_dst_fp32.sum"),
+            std::string::npos)
+      << plan.refused[0].reason;
 }
 
 TEST(CuptiSource, WhereTheCpuIsMeasuredNothingChanges) {

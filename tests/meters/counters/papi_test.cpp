@@ -443,10 +443,11 @@ TEST(PapiSource, CountersOfKnownValueThroughPapi) {
 
 TEST(PapiGpuSource, CountsByItsComponentApartFromTheWindow) {
   papi_handle_t handle = papi_sde_init("mlpwatt_gpu");
-  static long long fma = 0;
+  static long long fma = 0, tensor = 0;
+  papi_sde_register_counter(handle, "TENSOR", PAPI_SDE_RO | PAPI_SDE_DELTA, PAPI_SDE_long_long, &tensor);
   papi_sde_register_counter(handle, "FMA", PAPI_SDE_RO | PAPI_SDE_DELTA, PAPI_SDE_long_long, &fma);
-  auto source =
-      make_papi_gpu_source({{"fp_ops", {"sde:::mlpwatt_gpu::FMA", "sde:::mlpwatt_gpu::FMA"}}}, "sde");
+  auto source = make_papi_gpu_source(
+      {{"fp_ops", {{"sde:::mlpwatt_gpu::FMA", 2}, {"sde:::mlpwatt_gpu::TENSOR"}}}}, "sde");
   EXPECT_TRUE(source->apart());
   EXPECT_TRUE(source->serves("gpu"));
   EXPECT_FALSE(source->serves("cpu"));
@@ -454,9 +455,11 @@ TEST(PapiGpuSource, CountsByItsComponentApartFromTheWindow) {
   ASSERT_EQ(prepare(*source, {"fp_ops", "PAPI_TOT_CYC"}, 1).passes.size(), 1u);
   source->start(0);
   fma += 50;
+  tensor += 7;
   const auto values = source->stop(10);
   ASSERT_EQ(values.size(), 1u);
-  EXPECT_EQ(values[0].value, 100) << values[0].reason;
+  EXPECT_EQ(values[0].value, 107) << values[0].reason;
+  EXPECT_EQ(values[0].event, "2*sde:::mlpwatt_gpu::FMA+sde:::mlpwatt_gpu::TENSOR");
   EXPECT_EQ(values[0].source, "papi_gpu");
 }
 #endif
