@@ -9,6 +9,7 @@ out=${1:-}
 build=${BUILD:-build}
 limit_s=${RECORD_GPU_S:-530}
 [ -n "$out" ] || { echo "make record-gpu: say where to, e.g. make record-gpu OUT=results/h100" >&2; exit 2; }
+[ ! -e "$out/grid-1.plan" ] || { echo "make record-gpu: $out holds a recording already; choose another folder for OUT" >&2; exit 2; }
 mkdir -p "$out" || exit 1
 log=$out/record.log
 begin=$(date +%s)

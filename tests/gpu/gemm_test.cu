@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -15,6 +14,7 @@
 
 #include "gpu/gemm/arguments.h"
 #include "kernels/reference.h"
+#include "tests/gpu/small_shapes.h"
 
 namespace mlpwatt::gpu {
 namespace {
@@ -187,13 +187,6 @@ Guarded result_of(const Case& c) {
 }
 
 /// Cases of each variant; few where every access is watched (the emulator, or compute-sanitizer).
-bool small_shapes() {
-#if defined(MLPWATT_EMULATED)
-  return true;
-#else
-  return std::getenv("MLPWATT_SMALL_SHAPES") != nullptr;
-#endif
-}
 int of_each() { return small_shapes() ? 9 : 120; }
 
 TEST(GpuGemm, SmallIntegersAgreeToTheBit) {

@@ -179,6 +179,15 @@ TEST(RecordGpu, ACampaignThatOutlastsItsTimeIsStoppedAndTheRestStillMade) {
   EXPECT_THAT(recorded.said, AllOf(HasSubstr("grid-1: stopped after"), HasSubstr("merge: done")));
 }
 
+TEST(RecordGpu, ARecordingIsNotMixedWithAnother) {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path("grid-1.plan")) << "run x\n";
+  const Shell run = shell("harness/setup/record_gpu.sh " + folder.path());
+  EXPECT_EQ(run.status, 2);
+  EXPECT_THAT(run.out, HasSubstr("holds a recording already; choose another folder"));
+  EXPECT_FALSE(fs::exists(folder.path("record.log")));
+}
+
 TEST(RecordGpu, JoulesPerDatumAreOfUnflaggedEnergiesOnly) {
   const Recorded recorded = record({});
   EXPECT_THAT(recorded.said, HasSubstr("joules: 2 networks with unflagged energies; J/datum from 0.001 to "
