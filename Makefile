@@ -254,8 +254,8 @@ peers_figure = if /usr/bin/python3 -c 'import h5py, matplotlib' 2>/dev/null; the
   else echo "no figure: /usr/bin/python3 has no h5py or no matplotlib; later: results/figures/peers.py $(OUT) $(OUT:.h5=-peers.svg)"; fi
 compare: build ## ours in turns with every BLAS and framework found, a sample of the grid, one core and all (hours)
 	$(call both,$(MLPWATT) compare-peers --threads 1 --out $(OUT) $(ARGS),$(MLPWATT) compare-peers --out $(OUT) $(ARGS))
-compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid
-	$(call both,$(MLPWATT) compare-cublas --out $(OUT) $(ARGS),MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --out $(OUT) $(ARGS))
+compare-gpu: need-nvcc build ## ours on the GPU in turns with cuBLAS's products, and with PyTorch and JAX there over the sample of the grid, joules by METERS=auto
+	$(call both,$(MLPWATT) compare-cublas --out $(OUT) $(ARGS),MLPWATT_PEERS=$(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu) $(MLPWATT) compare-peers --device gpu --only training --meters $(or $(METERS),auto) --out $(OUT) $(ARGS))
 peers-gpu: ## the same libraries built for CUDA, into ~/.cache/mlpwatt/peers-gpu
 	@PEERS_WANTED=results/peers/requirements-gpu.txt harness/setup/peers.sh $(or $(MLPWATT_PEERS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlpwatt/peers-gpu)
 compare-quick: build ## the same at a handful of points (< 3 minutes on 2 cores)

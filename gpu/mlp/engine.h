@@ -12,7 +12,9 @@
 //   gpu/gemm, on tensor cores where asked (graph_tf32, graph_bf16).
 //
 // Each runs many steps per call, reads its batches straight from the dataset in device memory, and adds up in
-// a fixed order: two runs with the same seed give the same bits.
+// a fixed order: two runs with the same seed and engine give the same bits. A resident engine's order depends
+// on its cluster, the quickest size of which is measured: asked for with its threads (256 a block) it is the
+// same each time.
 
 #include <functional>
 #include <memory>
@@ -100,6 +102,9 @@ std::unique_ptr<Engine> make_cooperative_engine(const Network& network,
                                                 const EngineOptions& options);
 std::unique_ptr<Engine> make_graph_engine(const Network& network, std::shared_ptr<const DeviceData> data,
                                           const EngineOptions& options);
+/// EngineOptions::blocks of the resident engine with so many threads in all.
+/// Errors: std::invalid_argument when no cluster has that many.
+int cluster_of(int threads);
 /// Why the resident engine cannot take this network on clusters of `blocks`; "" when it can.
 std::string resident_refusal(const Network& network, const DatasetInfo& info, const EngineOptions& options,
                              int blocks);

@@ -28,6 +28,8 @@ Backend::Trainer make_trainer(const Network& network, const Dataset& data, const
   engine.algorithm = options.algorithm;
   engine.batch = options.batch;
   engine.adam = adam;
+  // other engines' teams are the device's
+  if (options.algorithm == "resident" && options.threads > 0) engine.blocks = cluster_of(options.threads);
   std::unique_ptr<Engine> made = make_engine(network, data, engine);
   std::map<std::string, std::string> facts = engine_facts(*made);
   const MlpTolerance tolerance = tolerance_of(made->algorithm());

@@ -184,6 +184,15 @@ class ResidentEngine final : public Engine {
 
 }  // namespace
 
+int cluster_of(int threads) {
+  for (const int blocks : {1, 2, 4, 8, 16})
+    if (threads == blocks * kResidentThreads) return blocks;
+  throw std::invalid_argument(
+      "--threads " + std::to_string(threads) +
+      ": the resident engine has 256 on each of 1, 2, 4, 8 or 16 multiprocessors: 256, "
+      "512, 1024, 2048 or 4096 in all");
+}
+
 std::string resident_refusal(const Network& network, const DatasetInfo& info, const EngineOptions& options,
                              int blocks) {
   const int largest = std::min(device().largest_cluster, kMostClusterBlocks);

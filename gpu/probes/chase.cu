@@ -146,7 +146,8 @@ const FamilyRegistration registration{
          visit(benchmark);
        };
        add(64 << 10, Where::kShared);
-       for (const std::int64_t bytes : probe_sizes(kSmallest, kLargest, true)) add(bytes, Where::kDevice);
+       for (const std::int64_t bytes : probe_sizes(kSmallest, kLargest, capacities_bytes(false)))
+         add(bytes, Where::kDevice);
      }}};
 
 }  // namespace

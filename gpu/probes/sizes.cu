@@ -1,15 +1,31 @@
+#include <algorithm>
+
 #include "gpu/probes/probes.h"
 #include "gpu/runtime.h"
 
 namespace mlpwatt::gpu {
 
-std::vector<std::int64_t> probe_sizes(std::int64_t from, std::int64_t to, bool halves) {
+std::vector<std::int64_t> probe_sizes(std::int64_t from, std::int64_t to,
+                                      const std::vector<std::int64_t>& capacities_bytes) {
   std::vector<std::int64_t> sizes;
-  for (std::int64_t size = from; size <= to; size *= 2) {
-    sizes.push_back(size);
-    if (halves && size + size / 2 <= to) sizes.push_back(size + size / 2);
-  }
+  for (std::int64_t size = from; size <= to; size *= 2)
+    for (const std::int64_t one : {size, size + size / 2})
+      if (one <= to) sizes.push_back(one);
+  constexpr std::int64_t kWholeLines = 1024;
+  for (const std::int64_t capacity : capacities_bytes)
+    for (int sixteenths = 14; sixteenths <= 18; ++sixteenths) {
+      const std::int64_t size = capacity / kWholeLines * sixteenths / 16 * kWholeLines;
+      if (size >= from && size <= to) sizes.push_back(size);
+    }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
   return sizes;
+}
+
+std::vector<std::int64_t> capacities_bytes(bool of_whole_device) {
+  if (!why_unavailable().empty()) return {};
+  const Device& d = device();
+  return {d.l1_bytes * (of_whole_device ? d.multiprocessors : 1), d.l2_bytes};
 }
 
 std::string why_no_room(std::int64_t bytes, Where where) {

@@ -244,7 +244,7 @@ const FamilyRegistration registration{
        };
        for (const Shape& shape : kShapes) {
          add(shape, 96 << 10, Where::kShared);  // of every multiprocessor
-         for (const std::int64_t bytes : probe_sizes(kSmallest, kLargest, true))
+         for (const std::int64_t bytes : probe_sizes(kSmallest, kLargest, capacities_bytes(true)))
            add(shape, bytes, Where::kDevice);
        }
      }}};

@@ -77,7 +77,14 @@ std::vector<std::unique_ptr<Learner>> enrol(const Options& options, const Compar
   std::vector<std::unique_ptr<Learner>> learners;
   const bool on_gpu = options.points.device == "gpu";
   if (!on_gpu) choose_isa(settings.run.kernel.isa);  // one that is not here ends it before anybody is started
-  learners.push_back(make_our_learner(on_gpu ? "gpu" : "cpu", settings.run.kernel));
+  RunOptions ours = settings.run.kernel;
+  if (on_gpu) {
+    ours.threads = 0;  // those of the processor are the drivers'
+    if (precision_of("", ours.algorithm) != "fp32")
+      throw UsageError("compare-peers: --algorithm " + ours.algorithm +
+                       " is of another precision than the peers, which compute in fp32");
+  }
+  learners.push_back(make_our_learner(on_gpu ? "gpu" : "cpu", ours));
   if (!on_gpu && entry.admits("cxx_blas") && !libraries.found.empty())
     learners.push_back(make_blas_learner(libraries));
   const DriverSetting setting{options.python.empty() ? options.folder + "/bin/python" : options.python,

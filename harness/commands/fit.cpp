@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -34,12 +35,25 @@ std::string number(double value, const char* format = "{:.3g}") {
   return std::isnan(value) ? "-" : fmt::format(fmt::runtime(format), value);
 }
 
+/// "cpu 0": the backend, and the row of /machine.
+std::string whose(const Row& row) {
+  return fmt::format("{} {}", row.text("backend"), row.integer("machine_row"));
+}
+
+/// A table without its first column, where that says the same in every line.
+std::vector<std::vector<std::string>> told_apart(std::vector<std::vector<std::string>> lines) {
+  const auto differs = [&](const auto& line) { return line[0] != lines[1][0]; };
+  if (lines.size() > 1 && std::any_of(lines.begin() + 1, lines.end(), differs)) return lines;
+  for (auto& line : lines) line.erase(line.begin());
+  return lines;
+}
+
 std::vector<std::vector<std::string>> coefficient_lines(const std::vector<Row>& rows) {
   std::vector<std::vector<std::string>> lines{
-      {"target", "form", "algorithm", "term", "value", "95 % interval", "unit", "state"}};
+      {"of", "target", "form", "algorithm", "term", "value", "95 % interval", "unit", "state"}};
   for (const Row& row : rows)
     lines.push_back(
-        {row.text("target"), row.text("form"), row.text("algorithm"), row.text("term"),
+        {whose(row), row.text("target"), row.text("form"), row.text("algorithm"), row.text("term"),
          number(row.real("value")),
          std::isnan(row.real("low95"))
              ? "-"
@@ -50,10 +64,10 @@ std::vector<std::vector<std::string>> coefficient_lines(const std::vector<Row>& 
 }
 
 std::vector<std::vector<std::string>> test_lines(const std::vector<Row>& rows) {
-  std::vector<std::vector<std::string>> lines{{"target", "form", "left out", "parts", "predicted",
+  std::vector<std::vector<std::string>> lines{{"of", "target", "form", "left out", "parts", "predicted",
                                                "sd(predicted/recorded)", "median |error|", "bias"}};
   for (const Row& row : rows)
-    lines.push_back({row.text("target"), row.text("form"), row.text("held_out"),
+    lines.push_back({whose(row), row.text("target"), row.text("form"), row.text("held_out"),
                      std::to_string(row.integer("parts")), std::to_string(row.integer("predictions")),
                      number(row.real("sd_ratio"), "{:.3f}"), number(row.real("median_error"), "{:.3f}"),
                      number(row.real("median_ratio"), "{:.3f}")});
@@ -103,7 +117,8 @@ int fit_file(const Options& options, Context& context) {
     context.out << object.dump(2) << '\n';
     return kExitOk;
   }
-  context.out << text_table(coefficient_lines(coefficients)) << '\n' << text_table(test_lines(tests));
+  context.out << text_table(told_apart(coefficient_lines(coefficients))) << '\n'
+              << text_table(told_apart(test_lines(tests)));
   for (const Row& row : tests)
     if (!std::isnan(row.real("repeat_sd"))) {
       context.out << fmt::format(

@@ -200,7 +200,7 @@ const CommandRegistration registration{
       app.add_option(
           "--against", options->against,
           "compare with this algorithm: fused, blocked, a twin (twin_unblocked, twin_shallow), or of a "
-          "GPU resident, cooperative, graph");
+          "GPU resident, cooperative, graph, graph_tf32, graph_bf16");
       app.add_option("--against-batch", options->against_batch, "compare with batches of so many rows")
           ->check(CLI::Range(1, 1 << 24));
       app.add_flag("--verify", options->verify, "run both, in turns, and say what was measured");

@@ -8,6 +8,7 @@
 
 #include "harness/model/fit.h"
 #include "harness/record/energy_quality.h"
+#include "kernels/kernel.h"
 #include "kernels/random.h"
 
 namespace mlpwatt::model {
@@ -71,8 +72,12 @@ std::string name_and_batch(const Row& row) {
 /// What may differ between files, but makes other configurations of the runs of one file.
 constexpr const char* kVariants[] = {"threads", "isa", "algorithm", "host"};
 
+/// How a device's engine was tuned (its text, its threads) is the program's choice of the day.
 std::string variant_of(const Row& row, const std::string& column) {
+  const bool of_device = row.text("backend") == "gpu";
+  if (column == "algorithm") return of_device ? algorithm_name(row.text(column)) : row.text(column);
   if (column != "threads") return row.text(column);
+  if (of_device) return "";
   const std::int64_t threads = row.integer(column);
   return threads == kAbsentInteger ? "" : std::to_string(threads);
 }

@@ -1,6 +1,6 @@
 #pragma once
 // A machine that is not here, described by a file in the format `mlpwatt info --json` prints; capacities say
-// where data lives, optional rates replace what the fitted model charges for a byte of each level.
+// where data lives, optional rates change what the fitted model charges for a byte of each level.
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>

@@ -1,6 +1,6 @@
 #!/bin/sh
 # On a machine with a GPU: build, test, probe, train networks of the grid, report; in under nine minutes.
-#   make record-gpu OUT=FOLDER      leaves FOLDER/gpu.h5, FOLDER/grid.h5, FOLDER/record.log and, where its tools are there,
+#   make record-gpu OUT=FOLDER      leaves FOLDER/recording.h5 (of FOLDER/gpu.h5 and the campaigns), FOLDER/record.log and, where its tools are there,
 #                                   FOLDER/report.html
 # With a bundle in the build folder (make bundle, carried along) nothing is built or installed.
 # Environment: BUILD (default build), MAKE (default make), RECORD_GPU_S (default 530: seconds in all).
@@ -65,12 +65,12 @@ fi
 # 1.1 x 11 x 0.1 s = 1.21 s. Hence windows of 1.25 s. For its best an energy counter wants 5 s and an average over one
 # second 10 s (meters/power_session.h): what is left of uncertainty is in the rows, and a longer campaign has less.
 # How many fit: a network has 0.125 s of warm-up, its window, and 1.1 s until the average of the last second is on
-# display; 300 x 2.475 s = 743 s, so with NVML 300 never fit. 530 s less the 250 s above and 40 s for what follows leave
-# 240 s: 96 networks were there nothing else; twice as many (490 / 2.475 = 197) were nothing before.
+# display; 300 x 2.475 s = 743 s, so with NVML 300 never fit. 530 s less the 250 s above and 55 s for what follows leave
+# 225 s: 90 networks were there nothing else; twice as many (475 / 2.475 = 191) were nothing before.
 # What else a network takes (set-up, calibration, check, counters) differs from machine to machine: the first twenty
 # tell. A plan of N networks is the first N of one sequence that fills the grid evenly, so each round takes the plan of
 # as many as will fit, less those that are done.
-networks=300 first=20 worthwhile=10 after_s=40
+networks=300 first=20 worthwhile=10 after_s=55
 if "$mlpwatt" info | grep -q '^ *nvml  *found'; then
   window_s=1.25
 else
@@ -105,12 +105,16 @@ if "$mlpwatt" list | grep -q '^gpu/mlp_train'; then
 else
   say "grid: this program has no gpu/mlp_train"; status=1
 fi
+# One file of all, so that the model finds the probes of the device it was fitted on.
 files=
 [ ! -e "$out/gpu.h5" ] || files=$out/gpu.h5
-if [ -d "$out/grid-1.campaign" ] && step merge 15 "$mlpwatt" merge --replace "$out/grid.h5" "$out"/grid-*.campaign; then
-  files="$files $out/grid.h5"
+all=$out/recording.h5
+# shellcheck disable=SC2086
+if [ -d "$out/grid-1.campaign" ] && step merge 15 "$mlpwatt" merge --replace "$all" $files "$out"/grid-*.campaign; then
+  files=$all
+  step fit 15 "$mlpwatt" fit "$all" --resamples 100
   # a datum is a row of a batch
-  "$mlpwatt" export "$out/grid.h5" --csv --columns name,batch,step_energy_j_measured,energy_quality | tr -d '\r' |
+  "$mlpwatt" export "$all" --csv --columns name,batch,step_energy_j_measured,energy_quality | tr -d '\r' |
     awk -F, 'NR > 1 && $3 > 0 && $4 == "ok" { print $3 / $2, $1 }' | sort -g > "$out/joules_per_datum.txt"
   say "joules: $(wc -l < "$out/joules_per_datum.txt") networks with unflagged energies; J/datum from $(
     awk '{ j[NR] = $1 } END { if (NR) printf "%.3g to %.3g, median %.3g", j[1], j[NR], j[int((NR + 1) / 2)]; else print "none" }' \

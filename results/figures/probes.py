@@ -67,7 +67,7 @@ def draw(results):
             for machine in results.machines for backend in ("cpu", "gpu")
             if (panels := panels_of(results, machine, backend))]
     if not rows:
-        raise NotHere("No stream or chase runs in these files; make roofline records them.")
+        raise NotHere("No stream or chase runs in these files; make roofline records them, of a GPU make record-gpu.")
     figure, grid = style.new(columns=max(len(panels) for _, panels in rows), rows=len(rows),
                              height=style.HEIGHT * len(rows), squeeze=False)
     for line, (name, panels) in zip(grid, rows):

@@ -85,7 +85,7 @@ def roofs_of(results):
             if found:
                 machines.append([found[0], found[-1]] if len(found) > 1 else found)
     if not machines:
-        raise NotHere("No fma and stream runs of one machine in these files; make roofline records them.")
+        raise NotHere("No fma and stream runs of one machine in these files; make roofline records them, of a GPU make record-gpu.")
     return machines
 
 

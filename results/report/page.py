@@ -59,6 +59,11 @@ def machines(results):
         rows.append([machine.text("host")[row], machine.text("processor")[row],
                      f"{number(machine.number('cores')[row], 6)} ({number(machine.number('hardware_threads')[row], 6)} threads)",
                      caches, machine.text("isas")[row], machine.text("system")[row]])
+        device = results.device_of(row, "gpu")
+        if device["name"]:
+            rows.append([machine.text("host")[row], device["name"], f"{number(device['units'], 6)} multiprocessors",
+                         ", ".join(f"{level} {bytes_text(size)} / {shared:.0f} multiprocessor(s)"
+                                   for level, size, shared in results.levels_of(row, "gpu")), "", ""])
     return table(rows)
 
 

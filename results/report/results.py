@@ -144,9 +144,11 @@ class Results:
         return runs
 
     def training(self):
-        """Training steps that ran; not the twins, which are slow on purpose."""
+        """Training steps that ran; not the twins, which are slow on purpose, nor a GPU's reduced precision, which trains
+        another network."""
         runs = self.ok()
-        plain = [family.endswith("mlp_train") and not algorithm.startswith("twin")
+        left_out = ("twin", "graph_tf32", "graph_bf16")
+        plain = [family.endswith("mlp_train") and not algorithm.startswith(left_out)
                  for family, algorithm in zip(runs.text("family"), runs.text("algorithm"))]
         return runs.where(np.array(plain, dtype=bool) & (runs.number("step_s") > 0))
 

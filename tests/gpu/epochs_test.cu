@@ -98,5 +98,24 @@ TEST(GpuMlpOrder, TrainingTakesItAndTheNetworkIsThatOfTheHostsOrder) {
   EXPECT_NE(losses_of(kSeed + 1), want) << "the order makes no difference here";
 }
 
+/// The order of a resident engine's sums is its cluster's: who asks for the threads gets that cluster.
+TEST(GpuMlpOrder, AClusterIsAskedForByItsThreads) {
+  const Usable usable;
+  const Network network = network_of(5, {9, 3}, Task::kMulticlass);
+  const Dataset data = small_data(5, 3, Task::kMulticlass, 47);
+  RunOptions options;
+  options.batch = 8;
+  options.algorithm = "resident";
+  for (const int threads : {256, 512}) {
+    options.threads = threads;
+    EXPECT_EQ(make_trainee("gpu", network, data, options, {})->facts().at("threads"),
+              std::to_string(threads));
+  }
+  options.threads = 300;
+  EXPECT_THROW(make_trainee("gpu", network, data, options, {}), std::invalid_argument);
+  options.algorithm = "graph";  // whose threads are the device's
+  EXPECT_NO_THROW(make_trainee("gpu", network, data, options, {}));
+}
+
 }  // namespace
 }  // namespace mlpwatt::gpu

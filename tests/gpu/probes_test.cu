@@ -84,8 +84,9 @@ TEST(GpuProbes, WrongResultsDoNotPass) {
 }
 
 TEST(GpuProbes, SizesCoverTheirRange) {
-  EXPECT_EQ(probe_sizes(4, 16, true), (std::vector<std::int64_t>{4, 6, 8, 12, 16}));
-  EXPECT_EQ(probe_sizes(4, 16, false), (std::vector<std::int64_t>{4, 8, 16}));
+  EXPECT_EQ(probe_sizes(4, 16, {}), (std::vector<std::int64_t>{4, 6, 8, 12, 16}));
+  EXPECT_EQ(probe_sizes(8192, 32768, {16384}),
+            (std::vector<std::int64_t>{8192, 12288, 14336, 15360, 16384, 17408, 18432, 24576, 32768}));
 }
 
 TEST(GpuProbes, AProductUnderTheKernelContractProvesItself) {

@@ -282,6 +282,46 @@ TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
   for (const auto& one : advice) EXPECT_EQ(one["machine"], "pretend, Pretend GPU");
 }
 
+TEST_F(DeviceModel, EnergyIsFittedAndRankedBefore) {
+  Contents contents = mlpwatt::testing::synthetic_device_contents(device_prices(), 300, 0.02);
+  for (Row& row : contents.rows(runs_table())) {
+    // 100 W whatever is done, and as much again where data comes from memory
+    const double watts = row.text("algorithm").starts_with("graph") ? 200 : 100;
+    row.set("step_energy_j_measured", watts * row.real("step_s"));
+    row.set("energy_quality", "ok");
+  }
+  const std::string file = folder_->path("joules.h5");
+  write_file(file, contents);
+  ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
+  const auto answer = run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle", "--size",
+                           "2048", "--depth", "4", "--json"})
+                          .json();
+  EXPECT_EQ(answer["estimates"][0]["target"], "energy_measured");
+  EXPECT_NEAR(
+      answer["estimates"][0]["per_step"].get<double>() / answer["estimates"][1]["per_step"].get<double>(),
+      100, 15);
+  const auto ranked =
+      run({"recommend", "--model", file, "--dataset", "mnist", "--parameters", "4096", "--json"}).json();
+  EXPECT_EQ(ranked["candidates"][0]["target"], "energy_measured");
+}
+
+TEST_F(DeviceModel, FilesAreComparedByEngineHoweverItWasTuned) {
+  const Contents a = mlpwatt::testing::synthetic_device_contents(device_prices(), 40, 0);
+  Contents b = mlpwatt::testing::synthetic_device_contents(device_prices(), 40, 0);
+  for (Row& row : b.rows(runs_table())) {
+    row.set("algorithm", row.text("algorithm") + " otherwise");
+    row.set("threads", 2 * row.integer("threads"));
+    row.set("step_s", 2 * row.real("step_s"));
+  }
+  write_file(folder_->path("a.h5"), a);
+  write_file(folder_->path("b.h5"), b);
+  const Outcome outcome = run({"compare", folder_->path("a.h5"), folder_->path("b.h5"), "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  std::set<std::string> networks;
+  for (const Row& row : a.rows(runs_table())) networks.insert(row.text("name"));
+  EXPECT_EQ(outcome.json()["comparisons"][0]["rows"].size(), networks.size()) << outcome.out;
+}
+
 TEST_F(DeviceModel, AskingForWhatWasNotFittedSaysWhatThereIs) {
   const Outcome processor = predict("2048", {"--backend", "cpu"});
   EXPECT_EQ(processor.status, 2);
@@ -309,7 +349,11 @@ TEST_F(DeviceModel, AFileOfBothIsAskedByBackend) {
     contents.add(std::move(record));
   }
   write_file(both, contents);
-  ASSERT_EQ(run({"fit", both, "--resamples", "20"}).status, 0);
+  const Outcome fit = run({"fit", both, "--resamples", "20"});
+  ASSERT_EQ(fit.status, 0) << fit.err;
+  EXPECT_THAT(fit.out, HasSubstr("\ngpu 0  time"));
+  EXPECT_THAT(fit.out, HasSubstr("\ncpu 0  time"));
+  EXPECT_THAT(fit_.out, ::testing::StartsWith("target")) << "one machine's are not named in each line";
   const auto algorithm = [&](const std::vector<std::string>& more) {
     std::vector<std::string> args{"predict",   "--model", both,   "--dataset", "mnist", "--shape",
                                   "rectangle", "--size",  "4096", "--depth",   "4",     "--json"};
