@@ -81,7 +81,9 @@ __device__ __forceinline__ void mbarrier_arrive(Mbarrier& barrier) {
                : "memory");
 #endif
 }
-/// At the barrier of block `rank` of the cluster that lies where `barrier` lies here.
+/// At the barrier of block `rank` of the cluster that lies where `barrier` lies here. Says that reads are
+/// over, which needs no order beyond this block's: released to the cluster it would be a fence of the whole
+/// device.
 __device__ __forceinline__ void mbarrier_arrive_at(Mbarrier& barrier, unsigned rank) {
 #if !defined(__CUDACC__)
   emulation::mbarrier_arrive(static_cast<Mbarrier*>(emulation::map_shared(&barrier, rank)), 0);
@@ -89,7 +91,7 @@ __device__ __forceinline__ void mbarrier_arrive_at(Mbarrier& barrier, unsigned r
   asm volatile(
       "{\n .reg .b32 theirs;\n"
       " mapa.shared::cluster.u32 theirs, %0, %1;\n"
-      " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [theirs];\n}" ::"r"(shared_address(&barrier)),
+      " mbarrier.arrive.shared::cluster.b64 _, [theirs];\n}" ::"r"(shared_address(&barrier)),
       "r"(rank)
       : "memory");
 #endif
@@ -106,30 +108,19 @@ __device__ __forceinline__ void mbarrier_arrive_expect(Mbarrier& barrier, unsign
 #endif
 }
 /// Waits until the phase of this parity has completed: a fresh barrier's first phase has parity 0.
-/// OfCluster: other blocks arrive too, and what they did before is seen behind it.
-template <bool OfCluster = false>
 __device__ __forceinline__ void mbarrier_wait(Mbarrier& barrier, unsigned parity) {
 #if !defined(__CUDACC__)
   emulation::mbarrier_wait(&barrier, parity, emulation::Where::current());
 #elif defined(MLPWATT_CLUSTERS)
   std::uint32_t done;
   do {
-    if constexpr (OfCluster)
-      asm volatile(
-          "{\n .reg .pred p;\n"
-          " mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
-          " selp.u32 %0, 1, 0, p;\n}"
-          : "=r"(done)
-          : "r"(shared_address(&barrier)), "r"(parity)
-          : "memory");
-    else
-      asm volatile(
-          "{\n .reg .pred p;\n"
-          " mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
-          " selp.u32 %0, 1, 0, p;\n}"
-          : "=r"(done)
-          : "r"(shared_address(&barrier)), "r"(parity)
-          : "memory");
+    asm volatile(
+        "{\n .reg .pred p;\n"
+        " mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
+        " selp.u32 %0, 1, 0, p;\n}"
+        : "=r"(done)
+        : "r"(shared_address(&barrier)), "r"(parity)
+        : "memory");
   } while (done == 0);
 #endif
 }

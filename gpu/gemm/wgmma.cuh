@@ -1,12 +1,12 @@
 #pragma once
 // The matrix product's kernel on Hopper: one warp asks the copy engine for tiles (TMA), two warpgroups
 // multiply them (wgmma). The ring between them is kept by two mbarriers a stage: `full` counts the bytes that
-// arrived, `empty` the warpgroups that are done reading. Nobody computes an address per element; the hardware
+// arrived, `empty` the warps that are done reading. Nobody computes an address per element; the hardware
 // masks edges.
 //
 // While the tensor cores run at their full rate, a tile of 128 x 256 takes 48 bytes a clock from L2, on every
 // multiprocessor. Two blocks that form a cluster take 32: they share the longer operand, each asks for a half
-// of it, and the copy engine delivers that to both. Then a stage is empty when the warpgroups of both have
+// of it, and the copy engine delivers that to both. Then a stage is empty when the warps of both have
 // read it.
 //
 // A Math says which element, tile and number of stages, and has
@@ -59,18 +59,19 @@ struct WgmmaRing {
     mbarrier_wait(shared.full[step % Stages], step / Stages % 2);
     return shared.ring[step % Stages];
   }
-  /// This thread's warpgroup has read them. Products end together in all its warps: one thread says so, to
-  /// all who write there.
+  /// This thread's warp has read them: a lane each says so to all who write there. (Only within a warp is it
+  /// known that all threads have.)
   static __device__ __forceinline__ void release(Shared& shared, int step) {
-    if (threadIdx.x % 128 != 0) return;
+    __syncwarp();
+    const unsigned lane = threadIdx.x % 32;
     Mbarrier& empty = shared.empty[step % Stages];
-    if constexpr (kCluster == 1) {
+    if (lane >= kCluster) return;
+    if constexpr (kCluster == 1)
       mbarrier_arrive(empty);
-    } else {
-#pragma unroll
-      for (unsigned rank = 0; rank < kCluster; ++rank) mbarrier_arrive_at(empty, rank);
-    }
+    else
+      mbarrier_arrive_at(empty, lane);
   }
+  static constexpr int kReleases = kCluster * kMultipliers / 32;  ///< of a stage, in each block
   /// Starts copying an operand's tile of Extent rows or columns of C from mn0 on; of one that a cluster
   /// shares, this block's part, for all. ByK: k is contiguous in the operand's rows, and a part is one box of
   /// as many rows; else a box for every kK columns.
@@ -131,7 +132,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
   if (thread == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       mbarrier_init(shared.full[stage], 1);
-      mbarrier_init(shared.empty[stage], kCluster * kMultipliers / 128);
+      mbarrier_init(shared.empty[stage], Math::kReleases);
     }
     mbarrier_init_fence();
   }
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
         const int stage = step % kStages, k = k_begin + step * kK;
         // a stage's first filling has nobody to wait for: the phase before a fresh barrier's first counts as
         // complete
-        mbarrier_wait<(kCluster > 1)>(shared.empty[stage], step / kStages % 2 ^ 1);
+        mbarrier_wait(shared.empty[stage], step / kStages % 2 ^ 1);
         auto& to = shared.ring[stage];
         mbarrier_arrive_expect(shared.full[stage], sizeof(to.a) + sizeof(to.b));
         Math::template copy<KA, Math::kM, kClusterN>(to.a, map_a, shared.full[stage], m0, k);
@@ -169,7 +170,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
   }
   if constexpr (kCluster > 1) {
     __syncwarp();
-    sync_cluster();  // the other block may still have to say here what it has read
+    sync_cluster();  // the other block may still have to say here what it has read, this one there
   }
 #endif
 }

@@ -183,7 +183,7 @@ __global__ void shared_copies(const __grid_constant__ TensorMap map, float* out)
   sync_cluster();
   for (int round = 0; round < 3; ++round) {
     if (threadIdx.x == 0) {
-      mbarrier_wait<true>(shared.empty, round % 2 ^ 1);
+      mbarrier_wait(shared.empty, round % 2 ^ 1);
       mbarrier_arrive_expect(shared.full, sizeof shared.tile);
       copy_tile_to_all(shared.tile + half * 128, map, shared.full, 64 * round + half, 0, 3);
     }

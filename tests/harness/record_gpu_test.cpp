@@ -170,7 +170,7 @@ TEST(RecordGpu, StepsThatTakeAllTheyMayLeaveTheGridItsShare) {
   speed.tests_s = 70, speed.probes_s = 80, speed.products_s = 40, speed.cublas_s = 30;
   const Recorded recorded = record(speed);
   expect_whole(recorded);
-  EXPECT_GT(recorded.networks.size(), 70u);
+  EXPECT_GE(recorded.networks.size(), 65u);
 }
 
 TEST(RecordGpu, ACampaignThatOutlastsItsTimeIsStoppedAndTheRestStillMade) {
