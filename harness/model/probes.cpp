@@ -47,6 +47,7 @@ Interval middle(const std::vector<double>& values) {
 /// One probe run.
 struct Probe {
   double bytes = 0, step_s = 0, quickest_s = 0, loads = 0, bytes_per_step = 0, flops = 0, joules = kNothing;
+  double step_low95_s = kNothing, step_high95_s = kNothing;  // of its own window
   double idle_w = kNothing;
 };
 
@@ -103,6 +104,8 @@ Probes collect(const std::vector<const Row*>& rows, const std::string& energy, c
     Probe one;
     one.step_s = row.real("step_s");
     if (!(one.step_s > 0)) continue;
+    one.step_low95_s = row.real("step_low95_s");
+    one.step_high95_s = row.real("step_high95_s");
     one.quickest_s = row.real("step_min_s") > 0 ? row.real("step_min_s") : one.step_s;
     if (!row.text("other_parameters").empty()) {
       const auto more = nlohmann::json::parse(row.text("other_parameters"), nullptr, false);
@@ -417,10 +420,10 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
     const auto beyond = [](const std::vector<Step>& steps, double capacity_bytes) {
       return steps.empty() ? capacity_bytes : std::max(capacity_bytes, steps[0].first_after_bytes);
     };
-    const auto take = [&](Interval& found, const std::vector<Probe>& some, double begin, double end,
+    const auto take = [&](Interval& interval, const std::vector<Probe>& some, double begin, double end,
                           const auto& value) {
       const bool wide = 1.5 * begin < 0.75 * end;
-      found = inside(some, (wide ? 1.5 : 1.1) * begin, (wide ? 0.75 : 0.95) * end, value);
+      interval = inside(some, (wide ? 1.5 : 1.1) * begin, (wide ? 0.75 : 0.95) * end, value);
     };
     constexpr double kNoEnd = std::numeric_limits<double>::infinity();
     const double end = cache ? end_of(level.by_latency, level.capacity_bytes) : kNoEnd;
@@ -450,6 +453,11 @@ ProbeFindings find_hierarchy(const Contents& contents, const std::string& path, 
       if (probe.joules > 0) costs.push_back(probe.joules / probe.flops);
     }
   findings.flops_per_s = middle(rates);
+  if (rates.size() == 1)  // of one run its window's own interval
+    for (const Probe& probe : probes.fma)
+      if (probe.flops / probe.step_s == rates[0] && probe.step_low95_s > 0)
+        findings.flops_per_s = {rates[0], probe.flops / probe.step_high95_s,
+                                probe.flops / probe.step_low95_s};
   findings.j_per_flop = middle(costs);
   return findings;
 }

@@ -32,7 +32,7 @@ struct Step {
 std::vector<Step> find_steps(const std::vector<SweepPoint>& points, int count);
 
 struct Interval {
-  double value = 0, low95 = 0, high95 = 0;  ///< NaN where nothing is known; no interval of one value alone
+  double value = 0, low95 = 0, high95 = 0;  ///< NaN where nothing is known
 };
 
 struct LevelFinding {

@@ -94,6 +94,13 @@ TEST(GpuMlpResident, FollowsTheReferenceOnClusters) {
     for (const int blocks : {2, 4}) expect_as_reference(c, "resident", blocks, 4);
 }
 
+TEST(GpuMlpResident, FollowsTheReferenceOnTheLargestClusters) {
+  if (device().largest_cluster < 16) GTEST_SKIP() << "this device has clusters of 8 at most";
+  const std::vector<Case> all = cases();
+  for (const int blocks : {8, 16})  // more blocks than some have rows
+    for (const Case* c : {&all[0], &all[2], &all[5]}) expect_as_reference(*c, "resident", blocks, 2);
+}
+
 TEST(GpuMlpResident, SumsEverywhereOrInSlices) {
   // Enough parameters that each block owns a part of them.
   const Case c{"slices", network_of(30, {96, 60, 5}, Task::kMulticlass), 16, 30};
@@ -225,10 +232,8 @@ TEST(GpuMlp, RandomNetworksFollowTheReference) {
     const Dataset data = small_data(inputs, outputs, task, 1);
     EngineOptions options;
     options.batch = batch;
-    for (const Candidate& way : candidates(c.network, data.info, options)) {
-      if (small && way.blocks > 4) continue;
+    for (const Candidate& way : candidates(c.network, data.info, options))
       expect_as_reference(c, way.algorithm, way.blocks, 3);
-    }
   }
 }
 

@@ -118,6 +118,13 @@ TEST(Probes, TellsWhatEachLevelDeliversAndWhereHwlocDisagrees) {
   EXPECT_LE(good.levels[1].bandwidth_bytes_per_s.low95, good.levels[1].bandwidth_bytes_per_s.value);
   EXPECT_TRUE(std::isnan(good.levels[1].j_per_byte.value));
   EXPECT_NEAR(good.flops_per_s.value, 1e11, 1);
+  EXPECT_TRUE(std::isnan(good.flops_per_s.low95));
+  Contents windowed = probed(512 << 10, false);
+  windowed.rows(runs_table()).back().set("step_low95_s", 0.8e-5);
+  windowed.rows(runs_table()).back().set("step_high95_s", 1.25e-5);
+  const ProbeFindings one_run = find_hierarchy(windowed, "memory");
+  EXPECT_NEAR(one_run.flops_per_s.low95, 0.8e11, 1e3) << "of one run its window's interval";
+  EXPECT_NEAR(one_run.flops_per_s.high95, 1.25e11, 1e3);
   // hwloc says 512 KiB, the probes find 256
   const ProbeFindings bad = find_hierarchy(probed(256 << 10, false), "memory");
   EXPECT_NE(bad.levels[1].disagreement.find("256 KiB"), std::string::npos) << bad.levels[1].disagreement;
