@@ -122,7 +122,7 @@ int show(const Options& options, Context& context) {
         << '\n';
     return kExitOk;
   }
-  // of a device the driver tells its L2, NVIDIA's guides its L1
+  // a device's driver tells its L2 and how much of its L1 may be shared memory
   const std::string reported = of_processor ? "hwloc" : "described";
   std::vector<std::vector<std::string>> lines{
       {"level", reported, "step in latency", "step in bandwidth", "bandwidth", "latency", "energy per byte"}};

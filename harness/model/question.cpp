@@ -32,8 +32,11 @@ void add_question_options(CLI::App& app, QuestionOptions& options) {
       "--hierarchy", options.hierarchy_file,
       "a machine (or, with --backend gpu, a device) that is not here: JSON as mlpwatt info --json prints; "
       "default: the fitted machine");
-  app.add_option("--algorithm", options.algorithm, "force an algorithm: fused, blocked, a twin; of a GPU resident, cooperative, graph, graph_tf32, graph_bf16");
-  app.add_option("--isa", options.isa, "instruction set of the processor's kernels: avx512, avx2, avx2_nofma, generic");
+  app.add_option("--algorithm", options.algorithm,
+                 "force an algorithm: fused, blocked, a twin; of a GPU resident, cooperative, graph, "
+                 "graph_tf32, graph_bf16");
+  app.add_option("--isa", options.isa,
+                 "instruction set of the processor's kernels: avx512, avx2, avx2_nofma, generic");
   app.add_option("--threads", options.threads, "threads of the processor; 0 = the program's own choice")
       ->check(CLI::Range(0, 65536));
 }
