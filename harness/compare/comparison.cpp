@@ -89,6 +89,17 @@ void measure_energy(Standing& standing, const std::function<double(std::int64_t,
   }
 }
 
+/// A peer computes where ours does: what lies in its caches, and whose joules and throttling count, is told
+/// by that.
+void compute_where(const Row& ours, Row& peer) {
+  for (const char* name : {"device", "device_uuid", "working_set_l_level", "working_set_f_level",
+                           "working_set_b_level", "working_set_d_level"})
+    peer.set(name, ours.text(name));
+  for (const char* name :
+       {"device_multiprocessors", "device_l1_bytes", "device_l2_bytes", "device_memory_bytes"})
+    peer.set(name, ours.integer(name));
+}
+
 }  // namespace
 
 Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entrants, const Cost& cost,
@@ -97,6 +108,7 @@ Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entra
   std::vector<std::size_t> entrant_of;
   for (std::size_t i = 0; i < entrants.size(); ++i) {
     set_cost(entrants[i].standing.record.run, cost, settings.run);
+    if (i > 0) compute_where(entrants.front().standing.record.run, entrants[i].standing.record.run);
     if (!entrants[i].run_s) continue;
     contestants.push_back({entrants[i].standing.name, entrants[i].run_s});
     entrant_of.push_back(i);
@@ -144,9 +156,6 @@ Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entra
   for (std::size_t c = 0; c < contestants.size(); ++c) {
     Standing& standing = comparison.standings[entrant_of[c]];
     if (entrant_of[c] > 0 && &standing != best) continue;
-    // Everybody computes where ours does; whose joules and throttling count, its meters are told by that.
-    for (const char* where : {"device", "device_uuid"})
-      standing.record.run.set(where, comparison.ours().record.run.text(where));
     measure_energy(standing, contestants[c].run_s, turns[c].steps, settings.run, clock);
   }
   return comparison;
