@@ -89,9 +89,10 @@ void measure_energy(Standing& standing, const std::function<double(std::int64_t,
   }
 }
 
-/// A peer computes where ours does: what lies in its caches, and whose joules and throttling count, is told
-/// by that.
-void compute_where(const Row& ours, Row& peer) {
+/// A peer computes on the device that ours does: what lies in its caches, and whose joules and throttling
+/// count, is told by that.
+void take_device(const Row& ours, Row& peer) {
+  if (ours.text("device").empty()) return;
   for (const char* name : {"device", "device_uuid", "working_set_l_level", "working_set_f_level",
                            "working_set_b_level", "working_set_d_level"})
     peer.set(name, ours.text(name));
@@ -108,7 +109,7 @@ Comparison run_comparison(const Benchmark& benchmark, std::vector<Entrant> entra
   std::vector<std::size_t> entrant_of;
   for (std::size_t i = 0; i < entrants.size(); ++i) {
     set_cost(entrants[i].standing.record.run, cost, settings.run);
-    if (i > 0) compute_where(entrants.front().standing.record.run, entrants[i].standing.record.run);
+    if (i > 0) take_device(entrants.front().standing.record.run, entrants[i].standing.record.run);
     if (!entrants[i].run_s) continue;
     contestants.push_back({entrants[i].standing.name, entrants[i].run_s});
     entrant_of.push_back(i);
