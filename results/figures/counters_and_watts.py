@@ -19,6 +19,17 @@ def misses(runs, mine):
     return [], ""
 
 
+def moved(runs, mine):
+    """The same of the bytes between two levels, which a GPU counts instead of misses."""
+    for provenance in ("measured", "simulated"):
+        lines = [(name, runs.number(f"{column}_{provenance}") / runs.number("flops"))
+                 for name, column in (("to L1", "l1_bytes"), ("to L2", "l2_bytes"), ("to memory", "dram_bytes"))]
+        lines = [(name, values) for name, values in lines if np.any(np.isfinite(values[mine]))]
+        if lines:
+            return lines, provenance
+    return [], ""
+
+
 def watts(runs, mine):
     for provenance in ("measured", "modelled"):
         values = runs.number(f"power_w_{provenance}")
@@ -33,6 +44,7 @@ def rate(runs, mine):
 
 
 QUANTITIES = (("misses per 1000 FLOPs", misses, "no counters (a machine with a PMU, or --counters simulate)"),
+              ("bytes per FLOP", moved, ""),
               ("power [W]", watts, "no watts (mlpwatt info lists the meters looked for)"),
               ("GFLOP/s", rate, "no rates"))
 
@@ -50,7 +62,9 @@ def draw(results):
         without = [name for (_, _, _, name), lines, _ in found if not lines]
         if len(without) < len(groups):
             panels.append((label, [one for one in found if one[1]]))
-        if without:
+        if quantity is misses:
+            without = [name for (_, _, mine, name), lines, _ in found if not lines and not moved(runs, mine)[0]]
+        if without and remedy:
             absent.append(remedy + (f" of {', '.join(without)}" if len(groups) > 1 else ""))
     figure, grid = style.new(columns=len(panels), height=4.4, squeeze=False)
     for axes, (label, found) in zip(grid.flat, panels):
@@ -60,7 +74,7 @@ def draw(results):
                 # colours tell machines apart where there are several, else levels
                 look = (index, ("-", "--", ":")[level]) if len(found) > 1 else (level, "-")
                 style.band(axes, octave[mine], values[mine], look[0], f"{text}{name} ({provenance})", look[1])
-        if "misses" in label:
+        if "per" in label:
             axes.set_yscale("log")
         style.size_axis(axes, "weights, gradients and activations: f + b [bytes]")
         axes.set_ylabel(label)

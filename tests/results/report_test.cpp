@@ -466,7 +466,11 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
   EXPECT_NE(page.find("No fma and stream runs"), std::string::npos);
 
   // where the runs describe their device, its own are drawn
-  for (Row& row : contents.rows(runs_table())) mlpwatt::testing::set_pretended_device(row);
+  for (Row& row : contents.rows(runs_table())) {
+    mlpwatt::testing::set_pretended_device(row);
+    row.set("l2_bytes_measured", 2.0 * static_cast<double>(row.integer("flops")));
+    row.set("dram_bytes_measured", 0.5 * static_cast<double>(row.integer("flops")));
+  }
   // (another sitting on the same machine)
   Row machine = contents.rows(machine_table()).front();
   machine.set("governor", "performance");
@@ -490,14 +494,21 @@ TEST_F(Report, AGpusPointsMeetNoCachesOfItsHost) {
       }
   write_file(folder_.path("described.h5"), contents);
   ASSERT_EQ(run({"report", folder_.path("described.h5"), "-o", folder_.path("described.html"), "--figures",
-                 folder_.path("described"), "--only", sets, "--only", "roofline", "--only", "probes"})
+                 folder_.path("described"), "--only", sets, "--only", "roofline", "--only", "probes",
+                 "--only", "counters_and_watts"})
                 .status,
             0);
+  const std::string counted = text_of(folder_.path("described/counters_and_watts.svg"));
+  EXPECT_NE(counted.find("bytes per FLOP"), std::string::npos);
+  EXPECT_NE(counted.find("to memory, "), std::string::npos);
   const std::string roofs = text_of(folder_.path("described/roofline.svg"));
   EXPECT_NE(roofs.find("the whole device, fp32: 5e+04 GFLOP/s"), std::string::npos);
   EXPECT_NE(roofs.find("bf16_wgmma 8e+05 GFLOP/s"), std::string::npos);
   EXPECT_NE(roofs.find("L2 2e+03 GB/s"), std::string::npos) << "shared memory is none of its caches";
   EXPECT_NE(text_of(folder_.path("described.html")).find("pretend, Pretend GPU. Roofs"), std::string::npos);
+  EXPECT_NE(text_of(folder_.path("described.html")).find("<td>Pretend GPU</td><td>132 multiprocessors</td>"),
+            std::string::npos)
+      << "the page opens with what computed";
   EXPECT_NE(text_of(folder_.path("described/probes.svg")).find("the whole device"), std::string::npos);
   const std::string described = text_of(folder_.path("described/" + sets + ".svg"));
   EXPECT_GT(occurrences(described, ">L2<"), 0);
