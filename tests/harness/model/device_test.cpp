@@ -276,7 +276,8 @@ TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
   const Outcome outcome =
       run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "4096", "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  for (const auto& candidate : outcome.json()["candidates"]) EXPECT_EQ(candidate["algorithm"], "resident");
+  const auto ranked = outcome.json();
+  for (const auto& candidate : ranked["candidates"]) EXPECT_EQ(candidate["algorithm"], "resident");
   const auto advice = advise(file_, 2);
   ASSERT_FALSE(advice.empty());
   for (const auto& one : advice) EXPECT_EQ(one["machine"], "pretend, Pretend GPU");
