@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "harness/model/advice.h"
@@ -277,7 +278,18 @@ TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
       run({"recommend", "--model", file_, "--dataset", "mnist", "--parameters", "4096", "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto ranked = outcome.json();
-  for (const auto& candidate : ranked["candidates"]) EXPECT_EQ(candidate["algorithm"], "resident");
+  // that its engine is the quickest by these prices: a cluster of eight is no match for the device in large
+  // batches
+  std::map<std::string, int> engines;
+  for (const auto& candidate : ranked["candidates"]) {
+    ++engines[candidate["algorithm"].get<std::string>()];
+    if (candidate["batch"] == 32) {
+      EXPECT_EQ(candidate["algorithm"], "resident") << candidate;
+    }
+  }
+  EXPECT_GT(engines["resident"], 0);
+  EXPECT_GT(engines["cooperative"], 0);
+  EXPECT_EQ(engines["graph"], 0);
   const auto advice = advise(file_, 2);
   ASSERT_FALSE(advice.empty());
   for (const auto& one : advice) EXPECT_EQ(one["machine"], "pretend, Pretend GPU");
