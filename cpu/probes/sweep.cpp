@@ -1,13 +1,14 @@
 #include "cpu/probes/sweep.h"
 
-#include <algorithm>
+#include <utility>
+
+#include "kernels/sweep.h"
 
 namespace mlpwatt::probes {
 
 namespace {
 constexpr std::int64_t kSmallestBytes = 4096;
 constexpr std::int64_t kAssumedLastCacheBytes = 32 << 20;
-constexpr std::int64_t kWholeLines = 1024;  // sizes of every kernel divide by lines and vectors
 
 std::int64_t largest_bytes(const Hierarchy& hierarchy) {
   const std::int64_t last =
@@ -31,16 +32,9 @@ std::vector<std::int64_t> sweep_bytes(const Hierarchy& hierarchy, int steps_per_
       if (bytes <= largest) sizes.push_back(bytes);
     }
   if (steps_per_octave < 4) return sizes;
-  // A quarter of an octave is up to 25 %: around each capacity sixteenths, so that a step found there is
-  // known within 7 %, which is what an agreement within 10 % needs.
-  for (const CacheLevel& level : hierarchy.levels)
-    for (int sixteenths = 14; sixteenths <= 18; ++sixteenths) {
-      const std::int64_t bytes = level.capacity_bytes / kWholeLines * sixteenths / 16 * kWholeLines;
-      if (bytes >= kSmallestBytes && bytes <= largest) sizes.push_back(bytes);
-    }
-  std::sort(sizes.begin(), sizes.end());
-  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-  return sizes;
+  std::vector<std::int64_t> capacities;
+  for (const CacheLevel& level : hierarchy.levels) capacities.push_back(level.capacity_bytes);
+  return with_sixteenths_around(capacities, std::move(sizes), kSmallestBytes, largest);
 }
 
 bool is_quick_size(const Hierarchy& hierarchy, std::int64_t bytes) {

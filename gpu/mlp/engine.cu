@@ -133,7 +133,7 @@ std::vector<Candidate> candidates(const Network& network, const DatasetInfo& inf
     return options.algorithm.empty() || options.algorithm == name;
   };
   if (wanted("resident")) {
-    for (const int blocks : {1, 2, 4, 8, 16})
+    for (const int blocks : kClusterSizes)
       if ((options.blocks == 0 || options.blocks == blocks) &&
           resident_refusal(network, info, options, blocks).empty())
         ways.push_back({"resident", blocks});
@@ -209,7 +209,7 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Dataset& data,
   const std::vector<Candidate> ways = candidates(network, data.info, options);
   if (ways.empty()) {
     std::string reason;  // only the resident engine refuses
-    for (const int blocks : {1, 2, 4, 8, 16}) {
+    for (const int blocks : kClusterSizes) {
       const std::string why = resident_refusal(network, data.info, options, blocks);
       if ((options.blocks == 0 || options.blocks == blocks) && !why.empty()) reason = why;
     }

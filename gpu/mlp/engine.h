@@ -102,6 +102,8 @@ std::unique_ptr<Engine> make_cooperative_engine(const Network& network,
                                                 const EngineOptions& options);
 std::unique_ptr<Engine> make_graph_engine(const Network& network, std::shared_ptr<const DeviceData> data,
                                           const EngineOptions& options);
+/// Blocks that a resident engine's cluster may have.
+inline constexpr int kClusterSizes[] = {1, 2, 4, 8, 16};
 /// EngineOptions::blocks of the resident engine with so many threads in all.
 /// Errors: std::invalid_argument when no cluster has that many.
 int cluster_of(int threads);

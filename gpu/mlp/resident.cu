@@ -185,7 +185,7 @@ class ResidentEngine final : public Engine {
 }  // namespace
 
 int cluster_of(int threads) {
-  for (const int blocks : {1, 2, 4, 8, 16})
+  for (const int blocks : kClusterSizes)
     if (threads == blocks * kResidentThreads) return blocks;
   throw std::invalid_argument(
       "--threads " + std::to_string(threads) +

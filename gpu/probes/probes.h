@@ -33,8 +33,8 @@ double read_error(const std::vector<float>& sums, std::int64_t floats);
 /// the same line each time.
 Check check_ring(std::int64_t count, const std::function<bool(std::int64_t)>& returns_after);
 
-/// Powers of two from..to and the sizes half-way between them, and sixteenths of each capacity around it: a
-/// step found there is known within 7 %, which is what an agreement within 10 % needs.
+/// Powers of two from..to and the sizes half-way between them, and sixteenths of each capacity around it
+/// (kernels/sweep.h).
 std::vector<std::int64_t> probe_sizes(std::int64_t from, std::int64_t to,
                                       const std::vector<std::int64_t>& capacities_bytes);
 /// L1 and L2 as the sweeps meet them; none without a device.

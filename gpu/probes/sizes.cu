@@ -1,7 +1,8 @@
-#include <algorithm>
+#include <utility>
 
 #include "gpu/probes/probes.h"
 #include "gpu/runtime.h"
+#include "kernels/sweep.h"
 
 namespace mlpwatt::gpu {
 
@@ -11,15 +12,7 @@ std::vector<std::int64_t> probe_sizes(std::int64_t from, std::int64_t to,
   for (std::int64_t size = from; size <= to; size *= 2)
     for (const std::int64_t one : {size, size + size / 2})
       if (one <= to) sizes.push_back(one);
-  constexpr std::int64_t kWholeLines = 1024;
-  for (const std::int64_t capacity : capacities_bytes)
-    for (int sixteenths = 14; sixteenths <= 18; ++sixteenths) {
-      const std::int64_t size = capacity / kWholeLines * sixteenths / 16 * kWholeLines;
-      if (size >= from && size <= to) sizes.push_back(size);
-    }
-  std::sort(sizes.begin(), sizes.end());
-  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-  return sizes;
+  return with_sixteenths_around(capacities_bytes, std::move(sizes), from, to);
 }
 
 std::vector<std::int64_t> capacities_bytes(bool of_whole_device) {

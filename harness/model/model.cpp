@@ -255,22 +255,26 @@ std::string Model::best_form(const std::string& backend, const std::string& algo
   return best;
 }
 
-bool Model::was_never_touched(const std::string& backend, const std::string& algorithm, Target target,
-                              const std::string& term) const {
+const Model::Coefficients* Model::best_coefficients(const std::string& backend, const std::string& algorithm,
+                                                    Target target) const {
   const auto fitted =
       coefficients_.find(key(backend, algorithm, target, best_form(backend, algorithm, target)));
-  return fitted != coefficients_.end() && fitted->second.untouched.contains(term);
+  return fitted == coefficients_.end() ? nullptr : &fitted->second;
+}
+
+bool Model::was_never_touched(const std::string& backend, const std::string& algorithm, Target target,
+                              const std::string& term) const {
+  const Coefficients* fitted = best_coefficients(backend, algorithm, target);
+  return fitted != nullptr && fitted->untouched.contains(term);
 }
 
 double Model::fitted_price(const std::string& backend, const std::string& algorithm, Target target,
                            const std::string& term) const {
-  const auto fitted =
-      coefficients_.find(key(backend, algorithm, target, best_form(backend, algorithm, target)));
-  if (fitted == coefficients_.end() || fitted->second.untouched.contains(term) ||
-      fitted->second.inseparable.contains(term))
+  const Coefficients* fitted = best_coefficients(backend, algorithm, target);
+  if (fitted == nullptr || fitted->untouched.contains(term) || fitted->inseparable.contains(term))
     return kAbsent;
-  const auto found = fitted->second.values.find(term);
-  return found == fitted->second.values.end() ? kAbsent : found->second;
+  const auto found = fitted->values.find(term);
+  return found == fitted->values.end() ? kAbsent : found->second;
 }
 
 Estimate Model::predict(const Configuration& configuration, const Hierarchy& hierarchy, Target target,

@@ -105,6 +105,9 @@ class Model {
     std::set<std::string> untouched;    ///< terms that no run, or hardly any, has something of
     std::set<std::string> inseparable;  ///< terms that could not be told from others
   };
+  /// Of the form that predicts best; nullptr when none was fitted.
+  const Coefficients* best_coefficients(const std::string& backend, const std::string& algorithm,
+                                        Target target) const;
   /// The form that predicts best unseen, of those that need no run.
   std::string best_form(const std::string& backend, const std::string& algorithm, Target target) const;
 

@@ -13,6 +13,7 @@
 #include "tests/harness/program.h"
 #include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/text_of.h"
 
 namespace mlpwatt::testing {
 namespace {
@@ -23,12 +24,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr int kLimit_s = 530;
-
-std::string text_of(const fs::path& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 std::vector<std::string> run_lines(const fs::path& plan) {
   std::istringstream lines(text_of(plan));

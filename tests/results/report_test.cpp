@@ -13,6 +13,7 @@
 #include "tests/harness/program.h"
 #include "tests/support/shell.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/text_of.h"
 
 namespace mlpwatt {
 namespace {
@@ -21,14 +22,9 @@ using testing::run;
 using testing::shell;
 using testing::Shell;
 using testing::TemporaryFolder;
+using testing::text_of;
 
 std::string source(const std::string& path) { return build_facts().source_dir + "/" + path; }
-
-std::string text_of(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 int occurrences(const std::string& text, const std::string& words) {
   int count = 0;

@@ -43,12 +43,16 @@ class DeviceModel : public ::testing::Test {
   }
   static void TearDownTestSuite() { delete folder_; }
 
-  /// An answer of predict for a rectangle of mnist.
-  static Outcome predict(const std::string& size, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> args{"predict",   "--model", file_, "--dataset", "mnist", "--shape",
-                                  "rectangle", "--size",  size,  "--depth",   "4",     "--json"};
+  /// An answer of predict for a rectangle of mnist, from the model of a file.
+  static Outcome predict_from(const std::string& file, const std::string& size,
+                              const std::vector<std::string>& more = {}) {
+    std::vector<std::string> args{"predict",   "--model", file, "--dataset", "mnist", "--shape",
+                                  "rectangle", "--size",  size, "--depth",   "4",     "--json"};
     args.insert(args.end(), more.begin(), more.end());
     return run(args);
+  }
+  static Outcome predict(const std::string& size, const std::vector<std::string>& more = {}) {
+    return predict_from(file_, size, more);
   }
 
   static TemporaryFolder* folder_;
@@ -175,9 +179,7 @@ TEST_F(DeviceModel, ProbesTellWhatTheDeviceDelivers) {
   auto described = run({"probes", file, "--backend", "gpu", "--hierarchy"}).json();
   const auto saving = [&] {
     std::ofstream(folder_->path("described.json")) << described;
-    const Outcome outcome =
-        run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle", "--size", "16777216",
-             "--depth", "4", "--hierarchy", folder_->path("described.json"), "--json"});
+    const Outcome outcome = predict_from(file, "16777216", {"--hierarchy", folder_->path("described.json")});
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return outcome.json()["against"]["saving"].get<double>();
   };
@@ -225,8 +227,7 @@ TEST_F(DeviceModel, OneDeviceIsFittedAtATime) {
   ASSERT_EQ(fit.status, 0) << fit.err;
   EXPECT_THAT(fit.err,
               HasSubstr("20 run(s) of sm_90 of Another GPU: 100 of sm_90 of Pretend GPU are fitted"));
-  const Outcome outcome = run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle",
-                               "--size", "4194304", "--depth", "4", "--json"});
+  const Outcome outcome = predict_from(file, "4194304");
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_THAT(outcome.json()["basis"].get<std::string>(), HasSubstr("pretend (Pretend GPU)"));
   EXPECT_EQ(outcome.json()["working_set_levels"]["f"], "L2");
@@ -242,17 +243,14 @@ TEST_F(DeviceModel, AnUndescribedDeviceIsAskedForAndNotGuessed) {
   const std::string file = folder_->path("undescribed.h5");
   write_file(file, contents);
   ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
-  std::vector<std::string> args{"predict",   "--model", file,   "--dataset", "mnist", "--shape",
-                                "rectangle", "--size",  "4096", "--depth",   "4"};
-  const Outcome outcome = run(args);
+  const Outcome outcome = predict_from(file, "4096");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.err, HasSubstr("its GPU runs do not describe their device"));
   EXPECT_TRUE(advise(file).empty());
   std::ofstream(folder_->path("said.json"))
       << R"({"backend": "gpu", "cores": 132, "caches": [{"level": "L1", "capacity_bytes": 262144},
       {"level": "L2", "capacity_bytes": 52428800, "shared_by_cores": 132}]})";
-  args.insert(args.end(), {"--hierarchy", folder_->path("said.json"), "--json"});
-  const Outcome said = run(args);
+  const Outcome said = predict_from(file, "4096", {"--hierarchy", folder_->path("said.json")});
   EXPECT_EQ(said.status, 0) << said.err;
 }
 
@@ -262,15 +260,12 @@ TEST_F(DeviceModel, ReducedPrecisionIsAskedForByName) {
   const std::string file = folder_->path("bf16.h5");
   write_file(file, contents);
   ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
-  std::vector<std::string> args{"predict",   "--model", file,   "--dataset", "mnist", "--shape",
-                                "rectangle", "--size",  "4096", "--depth",   "4"};
-  const Outcome plain = run(args);
+  const Outcome plain = predict_from(file, "4096");
   EXPECT_EQ(plain.status, 2);
   EXPECT_THAT(
       plain.err,
       HasSubstr("no fp32 engine was fitted for backend gpu; --algorithm asks for one of: graph_bf16"));
-  args.insert(args.end(), {"--algorithm", "graph_bf16"});
-  EXPECT_EQ(run(args).status, 0);
+  EXPECT_EQ(predict_from(file, "4096", {"--algorithm", "graph_bf16"}).status, 0);
 }
 
 TEST_F(DeviceModel, RecommendAndAdviseRankWhatTheDeviceWouldRun) {
@@ -306,9 +301,7 @@ TEST_F(DeviceModel, EnergyIsFittedAndRankedBefore) {
   const std::string file = folder_->path("joules.h5");
   write_file(file, contents);
   ASSERT_EQ(run({"fit", file, "--resamples", "20"}).status, 0);
-  const auto answer = run({"predict", "--model", file, "--dataset", "mnist", "--shape", "rectangle", "--size",
-                           "2048", "--depth", "4", "--json"})
-                          .json();
+  const auto answer = predict_from(file, "2048").json();
   EXPECT_EQ(answer["estimates"][0]["target"], "energy_measured");
   EXPECT_NEAR(
       answer["estimates"][0]["per_step"].get<double>() / answer["estimates"][1]["per_step"].get<double>(),
@@ -368,10 +361,7 @@ TEST_F(DeviceModel, AFileOfBothIsAskedByBackend) {
   EXPECT_THAT(fit.out, HasSubstr("\ncpu 0  time"));
   EXPECT_THAT(fit_.out, ::testing::StartsWith("target")) << "one machine's are not named in each line";
   const auto algorithm = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> args{"predict",   "--model", both,   "--dataset", "mnist", "--shape",
-                                  "rectangle", "--size",  "4096", "--depth",   "4",     "--json"};
-    args.insert(args.end(), more.begin(), more.end());
-    const Outcome outcome = run(args);
+    const Outcome outcome = predict_from(both, "4096", more);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return outcome.json()["algorithm"].get<std::string>();
   };
